@@ -1,0 +1,94 @@
+# Every verb of the repository; CI uses the same ones. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Passed through to the command behind a verb: make test ARGS='-k sprint -x'
+ARGS ?=
+SOURCES = $(wildcard services migrations tests scripts)
+
+.PHONY: help setup lock gen gen-check fmt lint test up down demo check bench clean
+
+help: ## Show this table
+	@awk 'BEGIN {FS = ":.*## "; print "make <verb> [ARGS=…]\n"} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- environment ------------------------------------------------------------------------------
+
+$(VENV)/.runtime: requirements.lock pyproject.toml gen/python/pyproject.toml
+	@[ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'DSM needs Python 3.11 or newer: name one with make PYTHON=….' >&2; exit 1; }
+	@echo 'Installing the runtime into $(VENV)'
+	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e . -e gen/python
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@echo 'Installing the development tools into $(VENV)'
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.dev ## Make .venv with everything needed to run, test and change DSM
+
+lock: ## Resolve the dependencies anew into requirements.lock and requirements-dev.lock
+	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
+	@[ -x $(BIN)/uv ] || $(PIP) install uv
+	@$(BIN)/python scripts/lock.py $(ARGS)
+
+# --- contract ---------------------------------------------------------------------------------
+
+gen: $(VENV)/.dev ## Generate the code and the descriptor set in gen/ from proto/
+	@$(BIN)/python scripts/generate.py
+
+gen-check: $(VENV)/.dev ## Fail if gen/ is not what `make gen` makes of proto/
+	@$(BIN)/python scripts/generate.py --check
+
+# --- style ------------------------------------------------------------------------------------
+
+fmt: $(VENV)/.dev ## Format Python and proto files, and fix what ruff can fix
+	@$(BIN)/ruff check --fix --quiet || true
+	@$(BIN)/ruff format
+	@$(BIN)/python scripts/generate.py --vendor
+	@$(BIN)/buf format -w proto
+
+lint: $(VENV)/.dev ## Check style, types, imports, the contract and the generated code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	@$(BIN)/python scripts/generate.py --vendor
+	$(BIN)/buf lint
+	$(BIN)/buf format -d --exit-code proto
+	$(BIN)/python scripts/breaking.py
+	$(BIN)/python scripts/generate.py --check
+
+# --- tests ------------------------------------------------------------------------------------
+
+test: $(VENV)/.dev ## Run the tests (ARGS go to pytest)
+	$(BIN)/pytest $(ARGS)
+
+check: lint test ## Lint and test: what CI runs
+
+bench: $(VENV)/.dev ## Run the benchmarks of tests/bench (ARGS name some of them)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+# --- running ----------------------------------------------------------------------------------
+
+up: $(VENV)/.runtime ## Start PostgreSQL, NATS and every service on this machine
+	@$(BIN)/dsm up $(ARGS)
+
+down: $(VENV)/.runtime ## Stop what `make up` started
+	@$(BIN)/dsm down $(ARGS)
+
+demo: $(VENV)/.runtime ## Plan, run and close a sprint before your eyes
+	@$(BIN)/dsm demo $(ARGS)
+
+clean: ## Remove caches and build output (the environment and gen/ stay)
+	@rm -rf .vendor build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
+	@find services migrations tests scripts gen -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

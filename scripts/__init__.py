@@ -1,0 +1,1 @@
+"""Tools of the repository: generation, locking and the check for breaking changes."""
