@@ -39,7 +39,7 @@ SHOWN_DIFFERENCES = 10
 
 def main(arguments: list[str]) -> int:
     """Writes gen/, or only checks it or fetches other people's protos; returns the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="fail if gen/ differs from what would be generated")
     parser.add_argument("--vendor", action="store_true", help="only copy googleapis' protos into .vendor/")
     options = parser.parse_args(arguments)

@@ -20,13 +20,14 @@ def main(arguments: list[str]) -> int:
 
 def compile_lock(name: str, arguments: list[str]) -> None:
     """Writes one lock file, keeping the versions it holds unless told to upgrade; fails if an address got into it."""
-    command = [str(UV), "pip", "compile", "pyproject.toml", "--quiet", "--universal", "--generate-hashes"]
-    command += ["--python-version", "3.11", "--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate"]
+    command = [str(UV), "pip", "compile", "pyproject.toml", "--quiet", "--no-header", "--no-annotate"]
+    command += ["--universal", "--python-version", "3.11", "--generate-hashes"]
+    command += ["--no-emit-index-url", "--no-emit-find-links"]
     subprocess.run([*command, *arguments, "--output-file", name], cwd=ROOT, check=True)
     path = ROOT / name
     text = path.read_text(encoding="utf-8")
     if "://" in text or "\n-" in text:
-        raise SystemExit(f"{name} names an address or an index option: a lock must hold names, versions and hashes alone.")
+        raise SystemExit(f"{name} names an address: a lock must hold names, versions and hashes alone.")
     path.write_text(HEADER + text.removeprefix(HEADER), encoding="utf-8")
     print(f"{name}: {sum(line[:1].isalpha() for line in text.splitlines())} packages")
 
