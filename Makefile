@@ -25,13 +25,14 @@ $(VENV)/.runtime: requirements.lock pyproject.toml gen/python/pyproject.toml
 	  || { echo 'DSM needs Python 3.11 or newer: name one with make PYTHON=….' >&2; exit 1; }
 	@echo 'Installing the runtime into $(VENV)'
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-compile --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e . -e gen/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@echo 'Installing the development tools into $(VENV)'
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-compile --require-hashes -r requirements-dev.lock
+	@$(BIN)/python scripts/generate.py --vendor
 	@touch $@
 
 setup: $(VENV)/.dev ## Make .venv with everything needed to run, test and change DSM
@@ -90,5 +91,5 @@ demo: $(VENV)/.runtime ## Plan, run and close a sprint before your eyes
 	@$(BIN)/dsm demo $(ARGS)
 
 clean: ## Remove caches and build output (the environment and gen/ stay)
-	@rm -rf .vendor build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
 	@find services migrations tests scripts gen -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -20,15 +20,18 @@ DESCRIPTOR = "gen/descriptor/dsm.binpb"
 def main() -> int:
     """Runs buf breaking against the base revision; returns its exit code, 0 if there is nothing to compare with."""
     base = os.environ.get("BASE") or find_base()
-    before = None if base in (None, "none") else git("show", f"{base}:{DESCRIPTOR}")
+    if base == "none":
+        print("Breaking changes not checked: BASE=none.")
+        return 0
+    before = git("show", f"{base}:{DESCRIPTOR}") if base else None
     if before is None:
-        print(f"Breaking changes not checked: {base or 'no revision'} holds no {DESCRIPTOR}.")
+        print(f"Breaking changes not checked: {base or 'this new repository'} holds no {DESCRIPTOR}.")
         return 0
     with tempfile.TemporaryDirectory(prefix="dsm-breaking-") as folder:
         image = Path(folder, "base.binpb")
         image.write_bytes(before)
         code = subprocess.run([BUF, "breaking", "proto", "--against", image], cwd=ROOT, check=False).returncode
-    print(f"{'Breaking changes' if code else 'No breaking changes'} against {base}.")
+    print(f"The contract {'breaks clients of' if code else 'serves clients of'} {base}.")
     return code
 
 
