@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from services.local.errors import StackError
+from services.local.errors import StackError, advice
 
 _LOCK = "lock"
 _STATE = "stack.json"
@@ -50,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise StackError(f"The folder {folder} cannot be used ({error}): choose another.") from error
+        raise StackError(f"The folder {folder} cannot be used ({error}). {advice(str(error))}") from error
     try:
         _take(handle, folder)
         yield

@@ -13,12 +13,12 @@ from typing import Self
 
 import psutil
 
-from services.local.errors import StackError, failed
+from services.local.errors import StackError, advice, failed
 from services.local.process import (
     LOOPBACK,
     choose_port,
     log_end,
-    log_tail,
+    logged_since,
     port_is_free,
     processes_named,
     spawn,
@@ -125,8 +125,8 @@ class NatsServer:
         try:
             wait_until(lambda: process.poll() is not None or self._is_healthy(), _READY_SECONDS)
             if process.poll() is not None or not self._is_healthy():
-                lines = log_tail(self.log_file, logged)
-                raise failed(f"NATS did not start on ports {self.port} and {self.monitor_port}", lines, self.log_file)
+                reason = logged_since(self.log_file, logged)
+                raise failed(f"NATS did not start on ports {self.port} and {self.monitor_port}", reason, self.log_file)
         except BaseException:
             self.stop()
             raise
@@ -161,7 +161,9 @@ class NatsServer:
             self.store_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.config_file.write_text(json.dumps(config, indent=2) + "\n")  # The server reads JSON as well.
         except OSError as error:
-            raise StackError(f"The store folder {self.store_dir} cannot be used ({error}): choose another.") from error
+            raise StackError(
+                f"The store folder {self.store_dir} cannot be used ({error}). {advice(str(error))}"
+            ) from error
 
     def _is_healthy(self) -> bool:
         connection = http.client.HTTPConnection(LOOPBACK, self.monitor_port, timeout=5)

@@ -16,14 +16,14 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from services.local.errors import StackError, failed
+from services.local.errors import StackError, advice, failed
 from services.local.process import (
     LOOPBACK,
     ON_LINUX,
     Identity,
     choose_port,
     log_end,
-    log_tail,
+    logged_since,
     port_is_free,
     processes_named,
     spawn,
@@ -148,8 +148,8 @@ class Postgres:
         try:
             wait_until(lambda: process.poll() is not None or self._is_ready(), _READY_SECONDS)
             if not self._is_ready():
-                lines = log_tail(self.log_file, logged)
-                raise failed(f"PostgreSQL did not start on port {self.port}", lines, self.log_file)
+                reason = logged_since(self.log_file, logged)
+                raise failed(f"PostgreSQL did not start on port {self.port}", reason, self.log_file)
         except BaseException:
             self.stop()
             raise
@@ -233,7 +233,7 @@ def _prepare(data_dir: Path, binaries: Path, identity: Identity, durable: bool, 
         elif os.geteuid() == 0:
             _give(data_dir, identity)
     except OSError as error:
-        raise StackError(f"The data folder {data_dir} cannot be used ({error}): choose another or free it.") from error
+        raise StackError(f"The data folder {data_dir} cannot be used ({error}). {advice(str(error))}") from error
 
 
 def _initialise(data_dir: Path, binaries: Path, identity: Identity, durable: bool, log_file: Path) -> None:
@@ -255,9 +255,9 @@ def _initialise(data_dir: Path, binaries: Path, identity: Identity, durable: boo
         env=_environment(),
     )
     if process.wait() != 0:
-        lines = log_tail(log_file, logged)
+        reason = logged_since(log_file, logged)
         shutil.rmtree(fresh, ignore_errors=True)
-        raise failed(f"The data folder {data_dir} could not be made", lines, log_file)
+        raise failed(f"The data folder {data_dir} could not be made", reason, log_file)
     fresh.rename(data_dir)  # Fails if something is there that is no cluster and not empty.
     if durable:
         _sync_folder(data_dir.parent)

@@ -20,6 +20,7 @@ LOOPBACK = "127.0.0.1"
 ON_LINUX = platform.system() == "Linux"
 _POLL_SECONDS = 0.01
 _LOG_KEEP_BYTES = 8 * 1024 * 1024
+_LOG_READ_BYTES = 64 * 1024
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
@@ -125,13 +126,14 @@ def log_end(log_file: Path) -> int:
     return log_file.stat().st_size if log_file.exists() else 0
 
 
-def log_tail(log_file: Path, since: int, lines: int = 5) -> list[str]:
-    """Gives the last lines written to the log after the byte `since`."""
-    if not log_file.exists():
-        return []
+def logged_since(log_file: Path, since: int) -> str:
+    """Gives what was written to the log after the byte `since`, at most the last part of it."""
+    end = log_end(log_file)
+    if not end:
+        return ""
     with log_file.open("rb") as log:
-        log.seek(since if since <= log_end(log_file) else 0)  # A start may have begun a new log.
-        return log.read().decode(errors="replace").strip().splitlines()[-lines:]
+        log.seek(max(since if since <= end else 0, end - _LOG_READ_BYTES))  # A start may have begun a new log.
+        return log.read().decode(errors="replace")
 
 
 def processes_named(name: str, belongs: Callable[[psutil.Process], bool]) -> list[psutil.Process]:

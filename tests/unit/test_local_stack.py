@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from services.local import folder
-from services.local.errors import StackError
+from services.local.errors import StackError, failed
 from services.local.nats import NatsServer
 from services.local.postgres import Postgres
 from services.local.process import LOOPBACK, choose_port, wait_until
@@ -237,6 +237,13 @@ def test_the_socket_is_in_the_data_folder() -> None:
 def test_a_failed_start_says_what_the_log_says(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="max_connections"):
         Postgres.start(tmp_path / "postgres", 0, durable=False, settings={"max_connections": "none"})
+
+
+def test_a_full_disk_is_named_wherever_the_log_says_so(tmp_path: Path) -> None:
+    logged = "\n".join(["FATAL: could not write: No space left on device", *["noise"] * 50])
+    message = str(failed("It did not start", logged, tmp_path))
+    assert "disk is full" in message
+    assert "\n" not in message
 
 
 def test_two_servers_on_one_folder_are_refused(postgres: Postgres, nats_server: NatsServer) -> None:
