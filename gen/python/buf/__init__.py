@@ -1,0 +1,1 @@
+"""The generated code of protovalidate's options, which DSM's messages carry."""

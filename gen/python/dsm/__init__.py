@@ -1,0 +1,1 @@
+"""The generated client of DSM, the Digital Scrum Master: messages and gRPC stubs."""
