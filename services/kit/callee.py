@@ -1,0 +1,146 @@
+"""Calls to another service: with a deadline, repeated when that is safe, behind a circuit breaker."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+import pybreaker
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from services.kit import call, metrics
+from services.kit.call import ACTOR_HEADER, CORRELATION_HEADER
+from services.kit.errors import DeadlineExceeded, DependencyUnavailable
+from services.kit.settings import ServiceSettings
+from services.kit.status import error_info, from_rpc_error
+
+Response = TypeVar("Response")
+
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_ATTEMPTS = 3
+_CHANNEL_OPTIONS = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+class Callee:
+    """One other service, as one service sees it. Holds the channel and the breaker."""
+
+    def __init__(self, caller: str, name: str, address: str, settings: ServiceSettings) -> None:
+        self.name = name
+        self._caller = caller
+        self._timeout = settings.call_timeout_seconds
+        self.channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._breaker = pybreaker.CircuitBreaker(
+            fail_max=settings.breaker_failures,
+            reset_timeout=settings.breaker_reset_seconds,
+            success_threshold=settings.breaker_successes,
+            exclude=[lambda error: not _is_away(error)],
+            throw_new_error_on_trip=False,
+            name=f"{caller}-{name}",
+        )
+
+    @property
+    def breaker_state(self) -> str:
+        """closed, open or half-open."""
+        return str(self._breaker.current_state)
+
+    async def call(
+        self,
+        method: Callable[..., Any],
+        request: Any,
+        response: type[Response],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  # one of several limits; the least counts
+        repeatable: bool = True,
+    ) -> Response:
+        """Call `method` of a stub and get its response.
+
+        At most `timeout` seconds (default: the setting), and never past the deadline of the call at hand. Only
+        UNAVAILABLE is tried again, and only if `repeatable`: reads, and mutations that carry a request_id or are
+        idempotent by nature. Raises DependencyUnavailable if the service is away, else what it answered.
+        """
+        name = type(request).__name__.removesuffix("Request")
+        limit = self._limit(timeout)
+        try:
+            with self._breaker.calling():
+                result = await self._repeat(method, request, limit, repeatable)
+        except pybreaker.CircuitBreakerError:
+            self._count("BREAKER_OPEN")
+            raise DependencyUnavailable(self.name, name, "open") from None
+        except grpc.aio.AioRpcError as error:
+            self._count(error.code().name)
+            if not _is_away(error):
+                raise from_rpc_error(error) from None
+            remaining = call.current().remaining()
+            if remaining is not None and remaining <= 0:
+                raise DeadlineExceeded(name) from None
+            raise DependencyUnavailable(self.name, name, self.breaker_state) from None
+        self._count("OK")
+        return result  # type: ignore[no-any-return]  # the stub's method and `response` belong together
+
+    async def check(self) -> float | None:
+        """Round trip of a health check in milliseconds; None if the service is not serving."""
+        began = time.monotonic()
+        stub = health_pb2_grpc.HealthStub(self.channel)  # typed for the channel of the other, blocking kind
+        try:
+            answer = await getattr(stub, "Check")(health_pb2.HealthCheckRequest(service=self.name), timeout=1)  # noqa: B009
+        except grpc.aio.AioRpcError:
+            return None
+        serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+        return (time.monotonic() - began) * 1000 if serving else None
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self.channel.close()
+
+    async def _repeat(self, method: Callable[..., Any], request: Any, limit: float, repeatable: bool) -> Any:
+        until = time.monotonic() + limit
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(_may_repeat),
+            stop=stop_after_attempt(_ATTEMPTS if repeatable else 1),
+            wait=wait_random_exponential(multiplier=0.05, max=0.5),
+            sleep=asyncio.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                left = max(0.001, until - time.monotonic())
+                return await method(request, timeout=left, metadata=_metadata(self._caller))
+        raise AssertionError("unreachable")
+
+    def _limit(self, timeout: float | None) -> float:
+        limits = [timeout or self._timeout]
+        remaining = call.current().remaining()
+        if remaining is not None:
+            limits.append(remaining)
+        return min(limits)
+
+    def _count(self, code: str) -> None:
+        metrics.CALLEE_CALLS.labels(self._caller, self.name, code).inc()
+        level = {"closed": 0.0, "half-open": 0.5}.get(self.breaker_state, 1.0)
+        metrics.BREAKER_OPEN.labels(self._caller, self.name).set(level)
+
+
+def _metadata(caller: str) -> list[tuple[str, str]]:
+    at_hand = call.current()
+    actor = at_hand.actor if at_hand.method else f"service:{caller}"
+    headers = [(ACTOR_HEADER, actor)]
+    return [*headers, (CORRELATION_HEADER, at_hand.correlation_id)] if at_hand.correlation_id else headers
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _AWAY
+
+
+def _may_repeat(error: BaseException) -> bool:
+    if not isinstance(error, grpc.aio.AioRpcError) or error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return False
+    info = error_info(error)
+    # Its own dependency is away: it has tried already, and trying again from here would multiply the load.
+    return info is None or info.reason != "DEPENDENCY_UNAVAILABLE"

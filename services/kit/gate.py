@@ -1,0 +1,289 @@
+"""What every call passes on its way to a handler and back: one interceptor, in this order.
+
+1. identify: correlation id, actor, deadline and request_id become the call at hand; a metric and a log line follow.
+2. translate: whatever is raised below becomes exactly one google.rpc.Status with one ErrorInfo.
+3. admit: a draining or overfull server turns the call away before it costs anything.
+4. validate: the contract's own rules (protovalidate); the handler sees only well-formed requests.
+5. answer once: a request_id that was answered gets its first answer.
+6. repeat: a transaction that PostgreSQL asked to repeat is repeated, a few times.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import grpc
+import protovalidate
+import structlog
+import uuid_utils
+from dsm.common.v1 import error_reason_pb2
+from google.protobuf.message import DecodeError, Message
+
+from services.kit import call, metrics, status
+from services.kit.call import ACTOR_HEADER, ANONYMOUS, CORRELATION_HEADER, Call, RequestKey
+from services.kit.database import CONFLICTS, AlreadyAnswered, Database
+from services.kit.errors import (
+    Aborted,
+    Code,
+    DeadlineExceeded,
+    DsmError,
+    InvalidArgument,
+    NotImplementedYet,
+    Overloaded,
+    RequestIdReused,
+    Unavailable,
+)
+
+log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Any]
+
+_ATTEMPTS = 4
+_REASONS = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118
+_validator = protovalidate.Validator()
+
+
+class Draining(Unavailable):
+    """The server is about to stop."""
+
+    reason = "DRAINING"
+
+    def __init__(self) -> None:
+        super().__init__("The server is shutting down; another one takes the call.")
+
+
+class InternalError(DsmError):
+    """A fault of our own; the log has it under the request id."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__("DSM failed; its log has the cause under this request_id.", request_id=request_id)
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """The interceptor. `databases` maps a gRPC service ("dsm.backlog.v1.BacklogService") to where its answers are."""
+
+    def __init__(
+        self, databases: Mapping[str, Database], *, max_concurrent_calls: int, default_deadline: float
+    ) -> None:
+        self._databases = databases
+        self._limit = max_concurrent_calls
+        self._default_deadline = default_deadline
+        self._in_flight = 0
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self.draining = False
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """gRPC's hook: the handler of a method, wrapped once and kept."""
+        method = handler_call_details.method
+        if method in self._handlers:
+            return self._handlers[method]
+        handler = await continuation(handler_call_details)
+        # None: no such method, which gRPC answers itself. Health and reflection keep their own manners.
+        if handler is None or not method.startswith("/dsm."):
+            return handler
+        wrapped = self._wrap(method, handler)
+        self._handlers[method] = wrapped
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        make, behaviour, wrap = {
+            (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary, self._unary),
+            (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary, self._stream_unary),
+            (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream, self._unary_stream),
+        }[(handler.request_streaming, handler.response_streaming)]
+        return make(
+            wrap(method, behaviour),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _unary(self, method: str, behaviour: Behaviour) -> Behaviour:
+        database = self._databases.get(method[1:].rpartition("/")[0])
+
+        async def handle(request: Message, context: Context) -> Any:
+            async def answer() -> Any:
+                _validate(request)
+                at_hand = self._identify(method, context, request)
+                async with asyncio.timeout(at_hand.remaining()):
+                    return await _answer_once(behaviour, request, context, database, at_hand)
+
+            return await self._translate(method, context, answer())
+
+        return handle
+
+    def _stream_unary(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def handle(requests: AsyncIterator[Message], context: Context) -> Any:
+            async def answer() -> Any:
+                self._identify(method, context, None)
+                return await behaviour(_validated(requests), context)
+
+            return await self._translate(method, context, answer())
+
+        return handle
+
+    def _unary_stream(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def handle(request: Message, context: Context) -> AsyncIterator[Any]:
+            self._identify(method, context, None)
+            began = time.monotonic()
+            try:
+                self._admit()
+                _validate(request)
+                async for response in behaviour(request, context):
+                    yield response
+                _count(method, "OK", began)
+            except asyncio.CancelledError:
+                _count(method, "CANCELLED", began)
+                raise
+            except Exception as error:
+                await self._fail(method, context, error, began)
+
+        return handle
+
+    async def _translate(self, method: str, context: Context, work: Awaitable[Any]) -> Any:
+        began = time.monotonic()
+        try:
+            self._admit()
+        except DsmError as error:
+            work.close()  # type: ignore[attr-defined]  # a coroutine that was never begun
+            await self._fail(method, context, error, began)
+        self._in_flight += 1
+        metrics.CALLS_IN_FLIGHT.inc()
+        try:
+            response = await work
+        except asyncio.CancelledError:
+            _count(method, "CANCELLED", began)
+            raise
+        except Exception as error:
+            await self._fail(method, context, error, began)
+        finally:
+            self._in_flight -= 1
+            metrics.CALLS_IN_FLIGHT.dec()
+        _count(method, "OK", began)
+        return response
+
+    def _identify(self, method: str, context: Context, request: Message | None) -> Call:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        remaining = context.time_remaining()
+        if remaining is None and request is not None:
+            remaining = self._default_deadline
+        at_hand = Call(
+            method=method,
+            correlation_id=metadata.get(CORRELATION_HEADER, "")[:64] or str(uuid_utils.uuid7()),
+            actor=metadata.get(ACTOR_HEADER, ANONYMOUS)[:200],
+            deadline=None if remaining is None else time.monotonic() + remaining,
+            request_key=_request_key(method, request),
+        )
+        call.enter(at_hand)
+        return at_hand
+
+    def _admit(self) -> None:
+        if self.draining:
+            raise Draining
+        if self._in_flight >= self._limit:
+            raise Overloaded("too many calls in flight", self._limit)
+
+    async def _fail(self, method: str, context: Context, error: Exception, began: float) -> None:
+        failure = _as_failure(method, error)
+        _count(method, failure.code.name, began)
+        await context.abort_with_status(status.to_status(failure))
+
+
+async def _answer_once(
+    behaviour: Behaviour, request: Message, context: Context, database: Database | None, at_hand: Call
+) -> Any:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            if at_hand.request_key and database and (kept := await _kept_answer(database, at_hand.request_key)):
+                return kept
+            return await behaviour(request, context)
+        except AlreadyAnswered:
+            continue
+        except CONFLICTS:
+            log.info("transaction.repeated", method=at_hand.method, attempt=attempt)
+            await asyncio.sleep(0.005 * 2**attempt)
+    raise Aborted("Other calls kept changing the same things: try again.")
+
+
+async def _kept_answer(database: Database, key: RequestKey) -> bytes | None:
+    """The first answer as it went over the wire; the serializer passes bytes on."""
+    found = await database.find_answer(key)
+    if found is None:
+        return None
+    method, fingerprint, response = found
+    if method != key.method or fingerprint != key.fingerprint:
+        raise RequestIdReused(str(key.request_id))
+    return response
+
+
+def _request_key(method: str, request: Any) -> RequestKey | None:
+    request_id = getattr(request, "request_id", "")
+    if request is None or not request_id:
+        return None
+    body = request.SerializeToString(deterministic=True)
+    return RequestKey(UUID(request_id), method, hashlib.sha256(body).digest())
+
+
+def _validate(request: Message) -> None:
+    violations = _validator.collect_violations(request)
+    if not violations:
+        return
+    found = [(_field_path(v.proto.field), v.proto.message or v.proto.rule_id) for v in violations]
+    # A rule over several fields has no path; its message begins with the one at fault.
+    found = [(field, rule) if field else _split(rule) for field, rule in found]
+    (field, rule), value = found[0], violations[0].field_value
+    error = InvalidArgument(field, rule, "" if value is None or isinstance(value, Message) else value)
+    error.violations = found
+    raise error
+
+
+def _split(message: str) -> tuple[str, str]:
+    field, _, rule = message.partition(" ")
+    return field, rule
+
+
+async def _validated(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    async for request in requests:
+        _validate(request)
+        yield request
+
+
+def _field_path(path: Any) -> str:
+    """ "assignments[0].employee_id" for protovalidate's path elements."""
+    elements = path.elements if path else ()
+    return ".".join(e.field_name + (f"[{e.subscript.value}]" if e.subscript else "") for e in elements)
+
+
+def _as_failure(method: str, error: Exception) -> DsmError:
+    match error:
+        case DsmError():
+            if error.reason not in _REASONS:
+                log.error("error.undeclared_reason", reason=error.reason)
+            return error
+        case TimeoutError():
+            return DeadlineExceeded(method)
+        case NotImplementedError():
+            return NotImplementedYet(method)
+        case DecodeError():
+            return InvalidArgument("", "must be a valid message")
+        case grpc.aio.AioRpcError():
+            return status.from_rpc_error(error)
+    log.exception("call.failed", method=method)
+    return InternalError(call.current().correlation_id)
+
+
+def _count(method: str, code: str, began: float) -> None:
+    seconds = time.monotonic() - began
+    metrics.CALLS.labels(method, code).inc()
+    metrics.CALL_SECONDS.labels(method).observe(seconds)
+    if code not in ("OK", Code.CANCELLED.name):
+        log.info("call.refused", method=method, code=code, ms=round(seconds * 1000, 1))
+    else:
+        log.debug("call.answered", method=method, code=code, ms=round(seconds * 1000, 1))

@@ -1,0 +1,204 @@
+"""Consumers: each event has its effect exactly once, with its id in the same transaction.
+
+A batch is one transaction. If it fails, its events are tried one by one, so that a bad one holds nobody up; that one
+is delivered again after a while and, after the last try, kept as a dead letter. A database that is away counts as no
+try: its events wait.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import nats.errors
+import structlog
+from dsm.events.v1 import event_pb2
+from google.protobuf.message import DecodeError
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError, FetchTimeoutError
+
+from services.kit import call, metrics
+from services.kit.call import Call
+from services.kit.database import CONFLICTS, Database, WriteHandle
+from services.kit.errors import Unavailable
+from services.kit.events import subject_of
+from services.kit.stream import Stream
+
+log = structlog.get_logger()
+
+Apply = Callable[[WriteHandle, Sequence[event_pb2.Event]], Awaitable[None]]
+
+ACK_WAIT = 30.0
+FETCH_SECONDS = 5.0
+_RETRY_SECONDS = (0.2, 1.0, 5.0, 15.0)
+_TAKE = """
+    INSERT INTO inbox (event_id, consumer) SELECT unnest(%(event_ids)s::uuid[]), %(consumer)s
+    ON CONFLICT DO NOTHING RETURNING event_id::text
+"""
+_BURY = """
+    INSERT INTO dead_letter (dead_letter_id, consumer, subject, event_id, payload, error, attempts)
+    VALUES (%(dead_letter_id)s, %(consumer)s, %(subject)s, %(event_id)s, %(payload)s, %(error)s, %(attempts)s)
+"""
+_NATS_FAULTS = (nats.errors.Error, APIError, OSError)
+
+
+class BadEvent(Exception):
+    """A message that no number of tries will make good."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What a consumer reads, and what it does with it."""
+
+    stream: str
+    subjects: tuple[str, ...]
+    apply: Apply
+
+
+class Consumer:
+    """One durable consumer of a service on one stream; replicas share its work."""
+
+    def __init__(
+        self,
+        database: Database,
+        stream: Stream,
+        subscription: Subscription,
+        *,
+        batch: int = 200,
+        max_deliveries: int = 5,
+    ) -> None:
+        self._database = database
+        self._stream = stream
+        self._subscription = subscription
+        self._batch = batch
+        self._max_deliveries = max_deliveries
+        self.name = f"{database.service}-{subscription.stream.lower()}"
+        self.stream = subscription.stream
+
+    async def run(self) -> None:
+        """Consume for ever."""
+        while True:
+            try:
+                await self._stream.wait_connected()
+                pull = await self._subscribe()
+                await self._consume(pull)
+            except _NATS_FAULTS as error:
+                # The stream or consumer is gone, or NATS is: begin again with making sure of both.
+                log.debug("consumer.restarted", consumer=self.name, error=type(error).__name__)
+                await asyncio.sleep(0.2)
+
+    async def pending(self) -> tuple[int, int]:
+        """Messages not delivered, and delivered but not acknowledged."""
+        info = await self._stream.context.consumer_info(self.stream, self.name)
+        return info.num_pending or 0, info.num_ack_pending or 0
+
+    async def apply_payload(self, payload: bytes) -> None:
+        """Apply one message as if it had been delivered now; raises what applying raises."""
+        await self._apply([_decode(payload)])
+
+    async def _subscribe(self) -> JetStreamContext.PullSubscription:
+        await self._stream.ensure(self.stream)
+        js = self._stream.context
+        config = ConsumerConfig(
+            durable_name=self.name,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT,
+            max_deliver=-1,
+            max_ack_pending=self._batch * 10,
+            filter_subjects=list(self._subscription.subjects),
+        )
+        await js.add_consumer(self.stream, config)
+        return await js.pull_subscribe_bind(durable=self.name, stream=self.stream)
+
+    async def _consume(self, pull: JetStreamContext.PullSubscription) -> None:
+        while True:
+            try:
+                messages = await pull.fetch(self._batch, timeout=FETCH_SECONDS)
+            except (FetchTimeoutError, nats.errors.TimeoutError):
+                # Nothing came; while there, notice a consumer that was deleted behind our back.
+                await self._stream.context.consumer_info(self.stream, self.name)
+                continue
+            await self._take(messages)
+
+    async def _take(self, messages: list[Msg]) -> None:
+        try:
+            await self._apply([_decode(message.data) for message in messages])
+        except Unavailable:
+            await asyncio.gather(*(message.nak(delay=1) for message in messages))
+            await asyncio.sleep(0.5)
+        except Exception as error:
+            if len(messages) == 1:
+                await self._refuse(messages[0], error)
+            else:
+                for message in messages:
+                    await self._take([message])
+        else:
+            await asyncio.gather(*(message.ack() for message in messages))
+
+    async def _apply(self, events: list[event_pb2.Event]) -> None:
+        first = events[0]
+        call.enter(Call(correlation_id=first.correlation_id if len(events) == 1 else "", actor=first.actor))
+        for attempt in range(4):
+            try:
+                return await self._apply_once(events)
+            except CONFLICTS:
+                await asyncio.sleep(0.01 * 2**attempt)
+        return await self._apply_once(events)
+
+    async def _apply_once(self, events: list[event_pb2.Event]) -> None:
+        async with self._database.write(keyed=False) as tx:
+            # A batch may hold an event twice; the dict keeps the first of each.
+            events_by_id = {event.event_id: event for event in reversed(events)}
+            taken = await tx.rows(_TAKE, {"event_ids": list(events_by_id), "consumer": self.name})
+            new = {row["event_id"] for row in taken}
+            fresh = [event for event in events if event.event_id in new and events_by_id[event.event_id] is event]
+            if fresh:
+                await self._subscription.apply(tx, fresh)
+        labels = (self._database.service, self.name)
+        metrics.EVENTS_APPLIED.labels(*labels).inc(len(fresh))
+        metrics.EVENTS_REPEATED.labels(*labels).inc(len(events) - len(fresh))
+
+    async def _refuse(self, message: Msg, error: Exception) -> None:
+        tries = message.metadata.num_delivered or 1
+        if tries < self._max_deliveries and not isinstance(error, BadEvent):
+            await message.nak(delay=_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS)) - 1])
+            return
+        try:
+            await self._bury(message, error, tries)
+        except Unavailable:
+            await message.nak(delay=1)
+        else:
+            await message.term()
+
+    async def _bury(self, message: Msg, error: Exception, tries: int) -> None:
+        params: dict[str, Any] = {
+            "dead_letter_id": uuid4(),
+            "consumer": self.name,
+            "subject": message.subject,
+            "event_id": (message.headers or {}).get("Nats-Msg-Id", ""),
+            "payload": message.data,
+            "error": f"{type(error).__name__}: {error}"[:1000],
+            "attempts": tries,
+        }
+        async with self._database.write(keyed=False) as tx:
+            await tx.execute(_BURY, params)
+        metrics.DEAD_LETTERS.labels(self._database.service, self.name).inc()
+        log.warning("event.dead_letter", consumer=self.name, subject=message.subject, error=params["error"])
+
+
+def _decode(payload: bytes) -> event_pb2.Event:
+    try:
+        event = event_pb2.Event.FromString(payload)
+    except DecodeError as error:
+        raise BadEvent("The message is no event.") from error
+    try:
+        UUID(event.event_id)
+    except ValueError as error:
+        raise BadEvent("The event has no valid event_id.") from error
+    if not subject_of(event):
+        raise BadEvent("The event has no payload that is known here.")
+    return event

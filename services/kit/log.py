@@ -1,0 +1,36 @@
+"""Structured logs: events with fields, JSON in production."""
+
+import logging
+import sys
+
+import structlog
+
+from services.kit import call
+
+
+def configure(level: str, form: str) -> None:
+    """Set up logging of the whole process; call once, at the start."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    # They retry by themselves and we report the state: their tracebacks would only repeat it.
+    for noisy in ("nats", "psycopg.pool", "psycopg"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    renderer = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            _with_call,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _with_call(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    at_hand = call.current()
+    if at_hand.correlation_id:
+        event.setdefault("request_id", at_hand.correlation_id)
+    return event

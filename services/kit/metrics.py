@@ -1,0 +1,21 @@
+"""Prometheus metrics of the kit; every name begins with dsm_."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+CALLS = Counter("dsm_calls", "Calls answered.", ["method", "code"])
+CALL_SECONDS = Histogram("dsm_call_seconds", "Time to answer a call.", ["method"], buckets=_LATENCY)
+CALLS_IN_FLIGHT = Gauge("dsm_calls_in_flight", "Calls being answered.")
+CALLEE_CALLS = Counter("dsm_callee_calls", "Calls to other services.", ["service", "callee", "code"])
+BREAKER_OPEN = Gauge("dsm_breaker_open", "1 while a breaker is open, 0.5 half-open.", ["service", "callee"])
+EVENTS_PUBLISHED = Counter("dsm_events_published", "Events acknowledged by the stream.", ["service"])
+OUTBOX_DEPTH = Gauge("dsm_outbox_depth", "Events committed and not published.", ["service"])
+OUTBOX_LAG = Gauge("dsm_outbox_lag_seconds", "Age of the oldest unpublished event.", ["service"])
+EVENTS_APPLIED = Counter("dsm_events_applied", "Events applied for the first time.", ["service", "consumer"])
+EVENTS_REPEATED = Counter("dsm_events_repeated", "Events that had been applied before.", ["service", "consumer"])
+DEAD_LETTERS = Counter("dsm_dead_letters", "Events given up.", ["service", "consumer"])
+CONSUMER_PENDING = Gauge("dsm_consumer_pending", "Events not delivered yet.", ["service", "consumer"])
+SAGAS = Counter("dsm_sagas", "Sagas ended.", ["service", "kind", "outcome"])
+POOL_IN_USE = Gauge("dsm_pool_in_use", "Database connections in use.", ["service"])
+POOL_WAITING = Gauge("dsm_pool_waiting", "Calls waiting for a database connection.", ["service"])

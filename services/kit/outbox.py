@@ -1,0 +1,152 @@
+"""The relay: publishes what was committed, in order, one relay at a time per service.
+
+Every replica runs one; an advisory lock lets one publish. It reads what is unpublished (not 'after the last id', which
+would lose rows that commit late), keeps many publishes in flight, and marks what JetStream acknowledged. It is woken by
+the commits of its own process at once, by NOTIFY from the relays of other replicas, and looks by itself every second.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import nats.errors
+import psycopg
+import structlog
+from nats.js.errors import APIError, NoStreamResponseError, TooManyStalledMsgsError
+from psycopg.rows import dict_row, tuple_row
+
+from services.kit import metrics
+from services.kit.database import Database
+from services.kit.events import stream_of
+from services.kit.stream import Stream
+
+log = structlog.get_logger()
+
+BATCH = 1000
+IDLE_SECONDS = 1.0
+ACK_TIMEOUT = 5.0
+_CHANNEL = "outbox"
+# One lock per database; the number is "dsm" and says nothing else.
+_LOCK = "SELECT pg_try_advisory_lock(6583149)"
+_UNPUBLISHED = """
+    SELECT position, event_id, subject, payload FROM outbox
+    WHERE publish_time IS NULL ORDER BY position LIMIT %(limit)s
+"""
+_PUBLISHED = "UPDATE outbox SET publish_time = now() WHERE position = ANY(%(positions)s)"
+_DEPTH = """
+    SELECT count(*), coalesce(extract(epoch FROM now() - min(create_time)), 0)::float8
+    FROM outbox WHERE publish_time IS NULL
+"""
+_REPLAY = "UPDATE outbox SET publish_time = NULL WHERE create_time >= %(since)s AND publish_time IS NOT NULL"
+_LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
+_NATS_FAULTS = (nats.errors.Error, APIError, NoStreamResponseError, TooManyStalledMsgsError, TimeoutError, OSError)
+
+
+class Relay:
+    """Publishes the outbox of one database."""
+
+    def __init__(self, database: Database, stream: Stream) -> None:
+        self._database = database
+        self._stream = stream
+        self._wake = asyncio.Event()
+        self._ensured: set[str] = set()
+        self.publishing = False
+        database.on_commit = self._wake.set
+
+    async def run(self) -> None:
+        """Publish for ever."""
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self._database.url, autocommit=True) as connection:
+                    await self._serve(connection)
+            except _LOST:
+                await asyncio.sleep(0.25)
+            finally:
+                self.publishing = False
+
+    async def depth(self) -> tuple[int, float]:
+        """Events that wait, and the age of the oldest in seconds."""
+        return await self._database.read.one(_DEPTH, row=tuple_row)
+
+    async def replay(self, since: datetime) -> int:
+        """Queue everything committed since a time again; the number of events."""
+        async with self._database.write(keyed=False) as tx:
+            count = await tx.execute(_REPLAY, {"since": since})
+        self._wake.set()
+        return count
+
+    async def _serve(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        while not await _try_lock(connection):
+            await self._idle(connection)
+            # Another replica publishes: tell it that this one has committed something.
+            await connection.execute(f"NOTIFY {_CHANNEL}")
+        self.publishing = True
+        await connection.execute(f"LISTEN {_CHANNEL}")
+        while True:
+            self._wake.clear()
+            if not self._stream.connected:
+                await asyncio.sleep(0.05)
+            elif not await self._publish(connection):
+                await self._idle(connection)
+
+    async def _publish(self, connection: psycopg.AsyncConnection[Any]) -> int:
+        """Publish one batch; the number of events acknowledged. A fault leaves the rest for the next round."""
+        cursor = connection.cursor(row_factory=dict_row)
+        batch = await (await cursor.execute(_UNPUBLISHED, {"limit": BATCH})).fetchall()
+        if not batch:
+            return 0
+        positions = await self._send(batch)
+        if positions:
+            await connection.execute(_PUBLISHED, {"positions": positions})
+            metrics.EVENTS_PUBLISHED.labels(self._database.service).inc(len(positions))
+        if len(positions) < len(batch):
+            await asyncio.sleep(0.1)
+        return len(positions)
+
+    async def _send(self, batch: list[dict[str, Any]]) -> list[int]:
+        js = self._stream.context
+        pending: list[tuple[int, asyncio.Future[Any]]] = []
+        try:
+            for row in batch:
+                await self._ensure(row["subject"])
+                headers = {"Nats-Msg-Id": str(row["event_id"]), "Dsm-Type": row["subject"]}
+                future = await js.publish_async(row["subject"], row["payload"], wait_stall=ACK_TIMEOUT, headers=headers)
+                pending.append((row["position"], future))
+        except _NATS_FAULTS as error:
+            log.info("outbox.publish_failed", service=self._database.service, error=type(error).__name__)
+        if pending:
+            await asyncio.wait([future for _, future in pending], timeout=ACK_TIMEOUT)
+        acknowledged = [position for position, future in pending if _acknowledged(future)]
+        if len(acknowledged) < len(batch):
+            # The stream itself may be gone; look again before the next batch.
+            self._ensured.clear()
+        return acknowledged
+
+    async def _ensure(self, subject: str) -> None:
+        stream = stream_of(subject)
+        if stream not in self._ensured:
+            await self._stream.ensure(stream)
+            self._ensured.add(stream)
+
+    async def _idle(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Wait for a commit here, a NOTIFY from elsewhere (the socket becomes readable), or a second."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(connection.fileno(), self._wake.set)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+        finally:
+            loop.remove_reader(connection.fileno())
+
+
+async def _try_lock(connection: psycopg.AsyncConnection[Any]) -> bool:
+    row = await (await connection.execute(_LOCK)).fetchone()
+    return bool(row and row[0])
+
+
+def _acknowledged(future: asyncio.Future[Any]) -> bool:
+    if not future.done():
+        future.cancel()
+        return False
+    return not future.cancelled() and future.exception() is None

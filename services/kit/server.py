@@ -1,0 +1,140 @@
+"""One gRPC server for the services of a process: sockets, health, reflection, start and stop."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+import grpc
+import structlog
+from dsm.common.v1 import admin_service_pb2, admin_service_pb2_grpc, status_service_pb2, status_service_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from services.kit.gate import Gate
+from services.kit.service import Service
+from services.kit.service_status import StatusHandlers
+from services.kit.settings import ProcessSettings
+
+log = structlog.get_logger()
+
+_COMMON = (
+    status_service_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name,
+    admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+)
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class ServerError(Exception):
+    """The server cannot start; one sentence that says why."""
+
+
+class Server:
+    """Answers the calls of some services on one port."""
+
+    def __init__(self, services: Sequence[Service], settings: ProcessSettings) -> None:
+        self._services = services
+        self._settings = settings
+        databases = {s.full_name: service.database for service in services for s in service.servicers}
+        self._gate = Gate(
+            {name: database for name, database in databases.items() if database},
+            max_concurrent_calls=settings.max_concurrent_calls,
+            default_deadline=max(service.settings.default_deadline_seconds for service in services),
+        )
+        self._health = health.aio.HealthServicer()
+        self._server = self._make_server()
+        self._watch: asyncio.Task[None] | None = None
+        self.port = 0
+        self.metrics_port = 0
+
+    @property
+    def ready(self) -> bool:
+        """True if every service takes calls."""
+        return not any(service.not_ready for service in self._services)
+
+    async def start(self) -> None:
+        """Listen and start every service; `port` tells where."""
+        for service in self._services:
+            await service.start()
+        await self._publish_health()
+        await self._server.start()
+        if self._settings.metrics_port >= 0:
+            httpd, _ = start_http_server(self._settings.metrics_port, self._settings.host)
+            self.metrics_port = httpd.server_port
+        self._watch = asyncio.create_task(self._watch_health())
+        log.info("server.started", port=self.port, services=[service.name for service in self._services])
+
+    async def stop(self) -> None:
+        """Turn new calls away, let the running ones end, then stop every service."""
+        log.info("server.draining")
+        if self._watch:
+            self._watch.cancel()
+        self._gate.draining = True
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._settings.grace_seconds)
+        await asyncio.gather(*(service.stop() for service in self._services))
+        log.info("server.stopped")
+
+    async def run_until_signalled(self) -> None:
+        """Serve until SIGTERM or SIGINT, then stop."""
+        done = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, done.set)
+        await self.start()
+        await done.wait()
+        await self.stop()
+
+    def _make_server(self) -> grpc.aio.Server:
+        options = [
+            ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+        server = grpc.aio.server(interceptors=[self._gate], options=options)
+        for service in self._services:
+            for servicer in service.servicers:
+                servicer.add(servicer.handlers, server)
+        status_service_pb2_grpc.add_StatusServiceServicer_to_server(StatusHandlers(self._services), server)
+        # All of it answers UNIMPLEMENTED so far.
+        admin = admin_service_pb2_grpc.AdminServiceServicer()  # type: ignore[abstract]
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if self._settings.reflection:
+            names = [s.full_name for service in self._services for s in service.servicers]
+            reflection.enable_server_reflection(
+                [*names, *_COMMON, health.SERVICE_NAME, reflection.SERVICE_NAME], server
+            )
+        return server
+
+    def bind(self) -> int:
+        """Take the port; ServerError if somebody else has it."""
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            self.port = 0
+        if not self.port:
+            raise ServerError(f"{address} is taken: stop what listens there, or set DSM_PORT to another port.")
+        return self.port
+
+    async def _watch_health(self) -> None:
+        while True:
+            await asyncio.sleep(0.25)
+            await self._publish_health()
+
+    async def _publish_health(self) -> None:
+        """Under the gRPC name, the short name and, for all together, the empty name."""
+        for service in self._services:
+            state = _NOT_SERVING if service.not_ready else _SERVING
+            for name in (service.name, *(servicer.full_name for servicer in service.servicers)):
+                await self._health.set(name, state)
+        for name in ("", *_COMMON):
+            await self._health.set(name, _SERVING if self.ready else _NOT_SERVING)
+
+
+async def run(services: Sequence[Service], settings: ProcessSettings) -> None:
+    """Serve some services until the process is told to stop."""
+    server = Server(services, settings)
+    server.bind()
+    await server.run_until_signalled()

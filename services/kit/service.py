@@ -1,0 +1,168 @@
+"""A service: what its `main` puts together, and how it starts and stops."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+from dsm.common.v1 import status_service_pb2
+from google.protobuf.descriptor import ServiceDescriptor
+
+from services.kit import housekeeping
+from services.kit.callee import Callee
+from services.kit.database import Database
+from services.kit.errors import DsmError
+from services.kit.inbox import Apply, Consumer, Subscription
+from services.kit.migrate import current_revision, head_revision
+from services.kit.outbox import Relay
+from services.kit.saga import Sagas
+from services.kit.settings import ServiceSettings, StatefulSettings
+from services.kit.stream import Stream
+
+log = structlog.get_logger()
+
+Background = Callable[[], Awaitable[None]]
+PING_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Servicer:
+    """One gRPC service: its name in the contract, and how to put its handlers on a server."""
+
+    full_name: str
+    add: Callable[[Any, grpc.aio.Server], None]
+    handlers: Any
+
+
+class Service:
+    """The parts of one service without a database; see StatefulService."""
+
+    def __init__(self, name: str, settings: ServiceSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.servicers: list[Servicer] = []
+        self.callees: list[Callee] = []
+        # Why the service cannot take calls, and what works less well; kept fresh by the background.
+        self.not_ready: list[str] = []
+        # Add what only this service knows to its status.
+        self.describers: list[Callable[[status_service_pb2.ServiceStatus], Awaitable[None]]] = []
+        self._background: list[Background] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def database(self) -> Database | None:
+        """Where answers to request_ids are kept, if the service has a database."""
+        return None
+
+    def serve(self, descriptor: ServiceDescriptor, add: Callable[[Any, grpc.aio.Server], None], handlers: Any) -> None:
+        """Answer a gRPC service of the contract with these handlers."""
+        self.servicers.append(Servicer(descriptor.full_name, add, handlers))
+
+    def callee(self, name: str, address: str) -> Callee:
+        """Another service that this one calls."""
+        callee = Callee(self.name, name, address, self.settings)
+        self.callees.append(callee)
+        return callee
+
+    def run(self, background: Background) -> None:
+        """Keep something running as long as the service does; what fails is begun again."""
+        self._background.append(background)
+
+    async def start(self) -> None:
+        """Start everything in the background; does not wait for what is outside."""
+        self._tasks = [asyncio.create_task(_keep(self.name, background)) for background in self._background]
+
+    async def stop(self) -> None:
+        """Stop everything; called when no call is in flight any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for callee in self.callees:
+            await callee.close()
+
+
+class StatefulService(Service):
+    """The parts of a service that has a database and publishes events."""
+
+    def __init__(self, name: str, settings: StatefulSettings) -> None:
+        super().__init__(name, settings)
+        self._stateful = settings
+        self._database = Database(
+            name, settings.database_url, pool_size=settings.pool_size, pool_timeout=settings.pool_timeout_seconds
+        )
+        self.stream = Stream(name, settings.nats_url)
+        self.relay = Relay(self._database, self.stream)
+        self.consumers: list[Consumer] = []
+        self.sagas = Sagas(self._database, lease_seconds=settings.saga_lease_seconds)
+        self.not_ready = ["The database has not answered yet."]
+        self.run(self._watch_database)
+        self.run(self.relay.run)
+        self.run(lambda: housekeeping.run(self._database, settings.retention_hours))
+
+    @property
+    def database(self) -> Database:
+        """The service's own database."""
+        return self._database
+
+    def consume(self, stream: str, subjects: tuple[str, ...], apply: Apply) -> None:
+        """Apply events of a stream, each once."""
+        consumer = Consumer(
+            self._database,
+            self.stream,
+            Subscription(stream, subjects, apply),
+            batch=self._stateful.consumer_batch,
+            max_deliveries=self._stateful.max_deliveries,
+        )
+        self.consumers.append(consumer)
+        self.run(consumer.run)
+
+    def with_sagas(self) -> Sagas:
+        """The service's sagas, which it then also takes over from dead processes."""
+        self.run(self.sagas.run)
+        self.describers.append(self._count_sagas)
+        return self.sagas
+
+    async def start(self) -> None:
+        """Connect in the background and start."""
+        await self._database.open()
+        self.stream.start()
+        await super().start()
+
+    async def stop(self) -> None:
+        """Let go of sagas, stop, close."""
+        if self.sagas.used:
+            await self.sagas.stop()
+        await super().stop()
+        await self.stream.close()
+        await self._database.close()
+
+    async def _count_sagas(self, status: status_service_pb2.ServiceStatus) -> None:
+        with suppress(DsmError):
+            status.running_sagas = await self.sagas.running()
+
+    async def _watch_database(self) -> None:
+        head = head_revision(self.name)
+        while True:
+            self.not_ready = await self._database_faults(head)
+            await asyncio.sleep(PING_SECONDS)
+
+    async def _database_faults(self, head: str) -> list[str]:
+        try:
+            revision = await current_revision(self._database.read)
+        except DsmError as error:
+            return [error.message]
+        if revision != head:
+            return [f"The database is at revision {revision or 'none'}, the code needs {head}: run `dsm migrate`."]
+        return []
+
+
+async def _keep(service: str, background: Background) -> None:
+    while True:
+        try:
+            await background()
+        except Exception:
+            log.exception("background.failed", service=service, what=getattr(background, "__qualname__", "?"))
+        await asyncio.sleep(1)

@@ -1,0 +1,100 @@
+"""Settings: one frozen model per service, read once from the environment.
+
+A setting `pool_size` of the backlog service is looked up as DSM_BACKLOG_POOL_SIZE, then as DSM_POOL_SIZE. What is
+missing, malformed or unknown stops the start with one sentence.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PREFIX = "DSM_"
+# Read by others than the services: the command line's own wishes.
+_FOREIGN = {"DSM_TARGET", "DSM_DATA_DIR"}
+
+
+class SettingsError(Exception):
+    """The environment does not make up valid settings; the message is one sentence that says what to change."""
+
+
+class Settings(BaseModel):
+    """Base of all settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProcessSettings(Settings):
+    """What holds for a whole process, however many services it runs."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(7600, ge=0, le=65535, description="Port of gRPC; 0 = any free one.")
+    metrics_port: int = Field(
+        0, ge=-1, le=65535, description="Port of Prometheus metrics; 0 = any free one, -1 = none."
+    )
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
+    grace_seconds: float = Field(10, ge=0, le=300, description="How long calls may go on once the process is to stop.")
+    max_concurrent_calls: int = Field(512, ge=1, description="Calls in flight before the server sheds load.")
+    max_message_bytes: int = Field(4 * 1024 * 1024, ge=65536, description="Largest message taken or sent.")
+    reflection: bool = Field(True, description="Answer gRPC reflection.")
+
+
+class ServiceSettings(Settings):
+    """What every service needs; services add their own fields."""
+
+    default_deadline_seconds: float = Field(30, gt=0, description="Deadline of a call whose caller gave none.")
+    call_timeout_seconds: float = Field(5, gt=0, description="Longest wait for another service, within the deadline.")
+    breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a breaker.")
+    breaker_reset_seconds: float = Field(5, gt=0, description="How long a breaker stays open before it is probed.")
+    breaker_successes: int = Field(1, ge=1, description="Successes in a row that close a breaker again.")
+
+
+class StatefulSettings(ServiceSettings):
+    """What a service with a database and events needs besides."""
+
+    database_url: str = Field(description="PostgreSQL, for example postgresql://user:password@host:5432/dsm_backlog.")
+    nats_url: str = Field(description="NATS, for example nats://host:4222.")
+    pool_size: int = Field(8, ge=1, le=200, description="Most connections to the database.")
+    pool_timeout_seconds: float = Field(3, gt=0, description="Longest wait for a connection.")
+    retention_hours: float = Field(7 * 24, gt=0, description="How long published events stay replayable.")
+    saga_lease_seconds: float = Field(15, gt=0, description="How long a silent process keeps its sagas.")
+    consumer_batch: int = Field(200, ge=1, le=1000, description="Most events applied in one transaction.")
+    max_deliveries: int = Field(5, ge=1, description="Tries before an event becomes a dead letter.")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S], environ: Mapping[str, str], service: str = "", **given: object) -> S:
+    """Read the settings of a service, or of the process if no service is named; `given` wins over the environment."""
+    values: dict[str, object] = {}
+    for field in kind.model_fields:
+        for prefix in (f"{PREFIX}{service.upper()}_", PREFIX) if service else (PREFIX,):
+            if (name := prefix + field.upper()) in environ:
+                values[field] = environ[name]
+                break
+    try:
+        return kind(**(values | given))
+    except ValidationError as error:
+        raise SettingsError(_sentence(error, service)) from None
+
+
+def refuse_unknown(environ: Mapping[str, str], kinds: Mapping[str, type[Settings]]) -> None:
+    """Raise if a DSM_ variable belongs to no setting; `kinds` maps a service ("" = the process) to its model."""
+    known = set(_FOREIGN)
+    for service, kind in kinds.items():
+        for field in kind.model_fields:
+            known |= {PREFIX + field.upper()} | ({f"{PREFIX}{service.upper()}_{field.upper()}"} if service else set())
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            raise SettingsError(f"{name} is not a setting of DSM: remove it, or correct its name.")
+
+
+def _sentence(error: ValidationError, service: str) -> str:
+    first = error.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else "settings"
+    name = PREFIX + (f"{service.upper()}_" if service else "") + field.upper()
+    if first["type"] == "missing":
+        return f"{name} is not set: {service or 'the process'} cannot start without it."
+    return f"{name} is not valid: {first['msg'].lower()}."

@@ -1,0 +1,1 @@
+"""Tests against real PostgreSQL, real NATS and real gRPC."""

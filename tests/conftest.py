@@ -1,0 +1,38 @@
+"""Fixtures: one PostgreSQL, one NATS and one world of services for the whole run."""
+
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from services.kit import log
+from services.local.stack import Stack, running
+from tests.harness import World, make_world
+
+# Far from UTC, and with a date line that bites: code that leans on the machine's zone fails here.
+os.environ["TZ"] = "Pacific/Auckland"
+time.tzset()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_log() -> None:
+    log.configure("WARNING", "console")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Real PostgreSQL and NATS, on free ports, without syncing to disk."""
+    folder: Path = tmp_path_factory.mktemp("stack")
+    with running(folder, durable=False, postgres_port=0, nats_port=0) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="session")
+async def world(stack: Stack) -> AsyncIterator[World]:
+    """All of DSM's services, each started when first asked for."""
+    async with AsyncExitStack() as exits:
+        yield await make_world(stack, exits)
