@@ -27,27 +27,37 @@ class Settings(BaseModel):
 class ProcessSettings(Settings):
     """What holds for a whole process, however many services it runs."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(7600, ge=0, le=65535, description="Port of gRPC; 0 = any free one.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=7600, ge=0, le=65535, description="Port of gRPC; 0 = any free one.")
     metrics_port: int = Field(
-        0, ge=-1, le=65535, description="Port of Prometheus metrics; 0 = any free one, -1 = none."
+        default=0, ge=-1, le=65535, description="Port of Prometheus metrics; 0 = any free one, -1 = none."
     )
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged.")
-    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
-    grace_seconds: float = Field(10, ge=0, le=300, description="How long calls may go on once the process is to stop.")
-    max_concurrent_calls: int = Field(512, ge=1, description="Calls in flight before the server sheds load.")
-    max_message_bytes: int = Field(4 * 1024 * 1024, ge=65536, description="Largest message taken or sent.")
-    reflection: bool = Field(True, description="Answer gRPC reflection.")
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged."
+    )
+    log_format: str = Field(
+        default="json", pattern="^(json|console)$", description="json for machines, console for people."
+    )
+    grace_seconds: float = Field(
+        default=10, ge=0, le=300, description="How long calls may go on once the process is to stop."
+    )
+    max_concurrent_calls: int = Field(default=512, ge=1, description="Calls in flight before the server sheds load.")
+    max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=65536, description="Largest message taken or sent.")
+    reflection: bool = Field(default=True, description="Answer gRPC reflection.")
 
 
 class ServiceSettings(Settings):
     """What every service needs; services add their own fields."""
 
-    default_deadline_seconds: float = Field(30, gt=0, description="Deadline of a call whose caller gave none.")
-    call_timeout_seconds: float = Field(5, gt=0, description="Longest wait for another service, within the deadline.")
-    breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a breaker.")
-    breaker_reset_seconds: float = Field(5, gt=0, description="How long a breaker stays open before it is probed.")
-    breaker_successes: int = Field(1, ge=1, description="Successes in a row that close a breaker again.")
+    default_deadline_seconds: float = Field(default=30, gt=0, description="Deadline of a call whose caller gave none.")
+    call_timeout_seconds: float = Field(
+        default=5, gt=0, description="Longest wait for another service, within the deadline."
+    )
+    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a breaker.")
+    breaker_reset_seconds: float = Field(
+        default=5, gt=0, description="How long a breaker stays open before it is probed."
+    )
+    breaker_successes: int = Field(default=1, ge=1, description="Successes in a row that close a breaker again.")
 
 
 class StatefulSettings(ServiceSettings):
@@ -55,12 +65,12 @@ class StatefulSettings(ServiceSettings):
 
     database_url: str = Field(description="PostgreSQL, for example postgresql://user:password@host:5432/dsm_backlog.")
     nats_url: str = Field(description="NATS, for example nats://host:4222.")
-    pool_size: int = Field(8, ge=1, le=200, description="Most connections to the database.")
-    pool_timeout_seconds: float = Field(3, gt=0, description="Longest wait for a connection.")
-    retention_hours: float = Field(7 * 24, gt=0, description="How long published events stay replayable.")
-    saga_lease_seconds: float = Field(15, gt=0, description="How long a silent process keeps its sagas.")
-    consumer_batch: int = Field(200, ge=1, le=1000, description="Most events applied in one transaction.")
-    max_deliveries: int = Field(5, ge=1, description="Tries before an event becomes a dead letter.")
+    pool_size: int = Field(default=8, ge=1, le=200, description="Most connections to the database.")
+    pool_timeout_seconds: float = Field(default=3, gt=0, description="Longest wait for a connection.")
+    retention_hours: float = Field(default=7 * 24, gt=0, description="How long published events stay replayable.")
+    saga_lease_seconds: float = Field(default=15, gt=0, description="How long a silent process keeps its sagas.")
+    consumer_batch: int = Field(default=200, ge=1, le=1000, description="Most events applied in one transaction.")
+    max_deliveries: int = Field(default=5, ge=1, description="Tries before an event becomes a dead letter.")
 
 
 S = TypeVar("S", bound=Settings)
