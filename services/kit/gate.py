@@ -73,7 +73,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._limit = max_concurrent_calls
         self._default_deadline = default_deadline
         self._in_flight = 0
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._handlers: dict[str, Any] = {}
         self.draining = False
 
     async def intercept_service(
@@ -93,7 +93,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._handlers[method] = wrapped
         return wrapped
 
-    def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, method: str, handler: Any) -> Any:
         make, behaviour, wrap = {
             (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary, self._unary),
             (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary, self._stream_unary),
@@ -102,7 +102,7 @@ class Gate(grpc.aio.ServerInterceptor):
         return make(
             wrap(method, behaviour),
             request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
+            response_serializer=_kept_or(handler.response_serializer),
         )
 
     def _unary(self, method: str, behaviour: Behaviour) -> Behaviour:
@@ -170,8 +170,9 @@ class Gate(grpc.aio.ServerInterceptor):
         return response
 
     def _identify(self, method: str, context: Context, request: Message | None) -> Call:
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        remaining = context.time_remaining()
+        given: Any = context.invocation_metadata()
+        metadata = {key: value for key, value in given or () if isinstance(value, str)}
+        remaining: Any = context.time_remaining()
         if remaining is None and request is not None:
             remaining = self._default_deadline
         at_hand = Call(
@@ -212,8 +213,13 @@ async def _answer_once(
     raise Aborted("Other calls kept changing the same things: try again.")
 
 
+def _kept_or(serializer: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """A serializer that lets an answer pass that is kept as bytes already."""
+    return lambda response: response if isinstance(response, bytes) else serializer(response)
+
+
 async def _kept_answer(database: Database, key: RequestKey) -> bytes | None:
-    """The first answer as it went over the wire; the serializer passes bytes on."""
+    """The first answer as it went over the wire."""
     found = await database.find_answer(key)
     if found is None:
         return None
