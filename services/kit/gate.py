@@ -41,6 +41,7 @@ log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Context], Any]
+DatabaseOf = Callable[[Any], Database | None]
 
 _ATTEMPTS = 4
 _REASONS = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118
@@ -64,10 +65,13 @@ class InternalError(DsmError):
 
 
 class Gate(grpc.aio.ServerInterceptor):
-    """The interceptor. `databases` maps a gRPC service ("dsm.backlog.v1.BacklogService") to where its answers are."""
+    """The interceptor.
+
+    `databases` maps a gRPC service ("dsm.backlog.v1.BacklogService") to where the answers to its requests are kept.
+    """
 
     def __init__(
-        self, databases: Mapping[str, Database], *, max_concurrent_calls: int, default_deadline: float
+        self, databases: Mapping[str, DatabaseOf], *, max_concurrent_calls: int, default_deadline: float
     ) -> None:
         self._databases = databases
         self._limit = max_concurrent_calls
@@ -106,14 +110,14 @@ class Gate(grpc.aio.ServerInterceptor):
         )
 
     def _unary(self, method: str, behaviour: Behaviour) -> Behaviour:
-        database = self._databases.get(method[1:].rpartition("/")[0])
+        database_of = self._databases.get(method[1:].rpartition("/")[0], _nowhere)
 
         async def handle(request: Message, context: Context) -> Any:
             async def answer() -> Any:
                 _validate(request)
                 at_hand = self._identify(method, context, request)
                 async with asyncio.timeout(at_hand.remaining()):
-                    return await _answer_once(behaviour, request, context, database, at_hand)
+                    return await _answer_once(behaviour, request, context, database_of(request), at_hand)
 
             return await self._translate(method, context, answer())
 
@@ -195,6 +199,10 @@ class Gate(grpc.aio.ServerInterceptor):
         failure = _as_failure(method, error)
         _count(method, failure.code.name, began)
         await context.abort_with_status(status.to_status(failure))
+
+
+def _nowhere(_: Any) -> Database | None:
+    return None
 
 
 async def _answer_once(

@@ -17,7 +17,7 @@ from nats.js.errors import APIError, NoStreamResponseError, TooManyStalledMsgsEr
 from psycopg.rows import dict_row, tuple_row
 
 from services.kit import metrics
-from services.kit.database import Database
+from services.kit.database import Database, WriteHandle
 from services.kit.events import stream_of
 from services.kit.stream import Stream
 
@@ -69,12 +69,13 @@ class Relay:
         """Events that wait, and the age of the oldest in seconds."""
         return await self._database.read.one(_DEPTH, row=tuple_row)
 
-    async def replay(self, since: datetime) -> int:
-        """Queue everything committed since a time again; the number of events."""
-        async with self._database.write(keyed=False) as tx:
-            count = await tx.execute(_REPLAY, {"since": since})
+    async def replay(self, tx: WriteHandle, since: datetime) -> int:
+        """Queue everything committed since a time again; the number of events. `wake` it after the commit."""
+        return await tx.execute(_REPLAY, {"since": since})
+
+    def wake(self) -> None:
+        """Look for unpublished events now."""
         self._wake.set()
-        return count
 
     async def _serve(self, connection: psycopg.AsyncConnection[Any]) -> None:
         while not await _try_lock(connection):

@@ -11,17 +11,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from services.kit.gate import Gate
+from services.kit.admin import AdminHandlers
+from services.kit.database import Database
+from services.kit.gate import DatabaseOf, Gate
 from services.kit.service import Service
 from services.kit.service_status import StatusHandlers
 from services.kit.settings import ProcessSettings
 
 log = structlog.get_logger()
 
-_COMMON = (
-    status_service_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name,
-    admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
-)
+_STATUS = status_service_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name
+_ADMIN = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
+_COMMON = (_STATUS, _ADMIN)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -36,9 +37,9 @@ class Server:
     def __init__(self, services: Sequence[Service], settings: ProcessSettings) -> None:
         self._services = services
         self._settings = settings
-        databases = {s.full_name: service.database for service in services for s in service.servicers}
+        self._admin = AdminHandlers(services)  # type: ignore[abstract]  # Reconcile is not built yet
         self._gate = Gate(
-            {name: database for name, database in databases.items() if database},
+            self._databases(),
             max_concurrent_calls=settings.max_concurrent_calls,
             default_deadline=max(service.settings.default_deadline_seconds for service in services),
         )
@@ -85,6 +86,14 @@ class Server:
         await done.wait()
         await self.stop()
 
+    def _databases(self) -> dict[str, DatabaseOf]:
+        """Where each gRPC service keeps the answers to request_ids."""
+        found: dict[str, DatabaseOf] = {_ADMIN: self._admin.database_of}
+        for service in self._services:
+            for servicer in service.servicers:
+                found[servicer.full_name] = _always(service.database)
+        return found
+
     def _make_server(self) -> grpc.aio.Server:
         options = [
             ("grpc.max_receive_message_length", self._settings.max_message_bytes),
@@ -96,9 +105,7 @@ class Server:
             for servicer in service.servicers:
                 servicer.add(servicer.handlers, server)
         status_service_pb2_grpc.add_StatusServiceServicer_to_server(StatusHandlers(self._services), server)
-        # All of it answers UNIMPLEMENTED so far.
-        admin = admin_service_pb2_grpc.AdminServiceServicer()  # type: ignore[abstract]
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._settings.reflection:
             names = [s.full_name for service in self._services for s in service.servicers]
@@ -131,6 +138,10 @@ class Server:
                 await self._health.set(name, state)
         for name in ("", *_COMMON):
             await self._health.set(name, _SERVING if self.ready else _NOT_SERVING)
+
+
+def _always(database: Database | None) -> DatabaseOf:
+    return lambda _: database
 
 
 async def run(services: Sequence[Service], settings: ProcessSettings) -> None:

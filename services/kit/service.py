@@ -14,7 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from services.kit import housekeeping
 from services.kit.callee import Callee
 from services.kit.database import Database
-from services.kit.errors import DsmError
+from services.kit.errors import DsmError, NotFound
 from services.kit.inbox import Apply, Consumer, Subscription
 from services.kit.migrate import current_revision, head_revision
 from services.kit.outbox import Relay
@@ -26,6 +26,15 @@ log = structlog.get_logger()
 
 Background = Callable[[], Awaitable[None]]
 PING_SECONDS = 0.5
+
+
+class ServiceNotFound(NotFound):
+    """No service of this name runs in the process asked."""
+
+    reason = "SERVICE_NOT_FOUND"
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"No service {service!r} runs in this process.", service=service)
 
 
 @dataclass(frozen=True)

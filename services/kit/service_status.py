@@ -14,11 +14,11 @@ from dsm.common.v1 import status_service_pb2_grpc
 from services.kit import metrics
 from services.kit.callee import Callee
 from services.kit.convert import from_time
-from services.kit.errors import DsmError, NotFound
+from services.kit.errors import DsmError
 from services.kit.gate import Context
 from services.kit.inbox import Consumer
 from services.kit.migrate import current_revision, head_revision
-from services.kit.service import Service, StatefulService
+from services.kit.service import Service, ServiceNotFound, StatefulService
 
 _BREAKERS = {
     "closed": pb.BREAKER_STATE_CLOSED,
@@ -26,15 +26,6 @@ _BREAKERS = {
     "half-open": pb.BREAKER_STATE_HALF_OPEN,
 }
 _DEAD_LETTERS = "SELECT count(*) FROM dead_letter"
-
-
-class ServiceNotFound(NotFound):
-    """No service of this name runs in the process asked."""
-
-    reason = "SERVICE_NOT_FOUND"
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"No service {service!r} runs in this process.", service=service)
 
 
 class StatusHandlers(status_service_pb2_grpc.StatusServiceServicer):

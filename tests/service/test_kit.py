@@ -359,7 +359,9 @@ async def test_a_lost_stream_is_rebuilt_without_a_second_effect(
     since = await database.read.value("SELECT min(create_time) FROM outbox")
     # With the stream goes JetStream's own memory of ids, which would hide what the inbox is for.
     await stream.context.delete_stream("DSM_PROJECT")
-    replayed = await relay.replay(since)
+    async with database.write(keyed=False) as tx:
+        replayed = await relay.replay(tx, since)
+    relay.wake()
     await eventually(lambda: _drained(relay))
     await eventually(lambda: _settled(consumer))
     assert (await stream.context.stream_info("DSM_PROJECT")).state.messages >= replayed > 0

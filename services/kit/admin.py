@@ -1,0 +1,127 @@
+"""AdminService: dead letters and replay, for the services of a process."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from dsm.common.v1 import admin_service_pb2 as pb
+from dsm.common.v1 import admin_service_pb2_grpc
+
+from services.kit.convert import from_time, to_time
+from services.kit.database import Database, Row
+from services.kit.errors import DsmError, NotFound
+from services.kit.gate import Context
+from services.kit.inbox import BadEvent
+from services.kit.paging import page_of
+from services.kit.service import Service, ServiceNotFound, StatefulService
+
+_LIST = """
+    SELECT * FROM dead_letter
+    WHERE (%(consumer)s = '' OR consumer = %(consumer)s)
+      AND (%(after_time)s::timestamptz IS NULL OR (create_time, dead_letter_id) > (%(after_time)s, %(after_id)s::uuid))
+    ORDER BY create_time, dead_letter_id LIMIT %(limit)s
+"""
+_CHOSEN = """
+    SELECT * FROM dead_letter WHERE %(ids)s::uuid[] = '{}' OR dead_letter_id = ANY(%(ids)s) ORDER BY create_time
+"""
+_DELETE = "DELETE FROM dead_letter WHERE dead_letter_id = ANY(%(ids)s)"
+_FAILED_AGAIN = """
+    UPDATE dead_letter SET attempts = attempts + 1, error = %(error)s WHERE dead_letter_id = %(dead_letter_id)s
+"""
+
+
+class DeadLetterNotFound(NotFound):
+    """No dead letter has this id."""
+
+    reason = "DEAD_LETTER_NOT_FOUND"
+
+    def __init__(self, dead_letter_id: str) -> None:
+        super().__init__(f"There is no dead letter {dead_letter_id}.", dead_letter_id=dead_letter_id)
+
+
+class AdminHandlers(admin_service_pb2_grpc.AdminServiceServicer):
+    """Answers dsm.common.v1.AdminService for all services of the process."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self._services = {service.name: service for service in services if isinstance(service, StatefulService)}
+
+    def database_of(self, request: Any) -> Database | None:
+        """Where the answers to this request's request_id are kept: with the service that it names."""
+        service = self._services.get(getattr(request, "service", ""))
+        return service.database if service else None
+
+    async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
+        """A page of dead letters of one service, or of all."""
+        page = page_of(request)
+        after_time, after_id = page.after or (None, None)
+        params = {"consumer": request.consumer, "after_time": after_time, "after_id": after_id, "limit": page.limit}
+        letters: list[Row] = []
+        for service in self._chosen(request.service):
+            if service.consumers:
+                rows = await service.database.read.rows(_LIST, params)
+                letters += [row | {"service": service.name} for row in rows]
+        letters.sort(key=_age)
+        kept, token = page.cut(letters, key=_age)
+        return pb.ListDeadLettersResponse(dead_letters=map(_encode, kept), next_page_token=token)
+
+    async def ReplayDeadLetters(
+        self, request: pb.ReplayDeadLettersRequest, context: Context
+    ) -> pb.ReplayDeadLettersResponse:
+        """Hand dead letters to their consumers again, each in a transaction of its own."""
+        [service] = self._chosen(request.service)
+        ids = [UUID(dead_letter_id) for dead_letter_id in request.dead_letter_ids]
+        letters = await service.database.read.rows(_CHOSEN, {"ids": ids}) if service.consumers else []
+        missing = {str(i) for i in ids} - {str(letter["dead_letter_id"]) for letter in letters}
+        if missing:
+            raise DeadLetterNotFound(min(missing))
+        applied = [letter["dead_letter_id"] for letter in letters if await _apply(service, letter)]
+        async with service.database.write() as tx:
+            await tx.execute(_DELETE, {"ids": applied})
+            counts = {"applied_count": len(applied), "failed_count": len(letters) - len(applied)}
+            return tx.reply(pb.ReplayDeadLettersResponse(**counts))
+
+    async def ReplayOutbox(self, request: pb.ReplayOutboxRequest, context: Context) -> pb.ReplayOutboxResponse:
+        """Queue what was published since a time again."""
+        [service] = self._chosen(request.service)
+        async with service.database.write() as tx:
+            count = await service.relay.replay(tx, to_time(request.since_time))
+            response = tx.reply(pb.ReplayOutboxResponse(event_count=count))
+        service.relay.wake()
+        return response
+
+    def _chosen(self, name: str) -> list[StatefulService]:
+        chosen = [service for service in self._services.values() if name in ("", service.name)]
+        if name and not chosen:
+            raise ServiceNotFound(name)
+        return chosen
+
+
+async def _apply(service: StatefulService, letter: Row) -> bool:
+    """Apply one dead letter; False, with its new error stored, if it fails again."""
+    consumer = next((c for c in service.consumers if c.name == letter["consumer"]), None)
+    try:
+        if consumer is None:
+            raise BadEvent(f"There is no consumer {letter['consumer']} any more.")
+        await consumer.apply_payload(letter["payload"])
+    except DsmError:
+        # The database is away, not the event bad: let the caller try again.
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"[:1000]
+        async with service.database.write(keyed=False) as tx:
+            await tx.execute(_FAILED_AGAIN, {"error": text, "dead_letter_id": letter["dead_letter_id"]})
+        return False
+    return True
+
+
+def _age(letter: Row) -> tuple[Any, ...]:
+    return letter["create_time"], str(letter["dead_letter_id"])
+
+
+def _encode(letter: Row) -> pb.DeadLetter:
+    names = ("service", "consumer", "subject", "event_id", "error", "attempts", "payload")
+    return pb.DeadLetter(
+        dead_letter_id=str(letter["dead_letter_id"]),
+        create_time=from_time(letter["create_time"]),
+        **{name: letter[name] for name in names},
+    )
