@@ -1,0 +1,299 @@
+"""What callers and consumers of events get."""
+
+from collections.abc import Iterable
+from datetime import date
+
+from dsm.common.v1 import error_reason_pb2
+from dsm.orchestrator.v1 import decision_pb2, episode_pb2, insight_pb2
+from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
+
+from services.kit.convert import from_date, from_time
+from services.orchestrator.domain.action import Action
+from services.orchestrator.domain.adjustment import Adjustment, Recollection
+from services.orchestrator.domain.decision import Decision, DecisionMode, DecisionSource, ModeConfig
+from services.orchestrator.domain.episode import Episode, Record
+from services.orchestrator.domain.outcome import Outcome
+from services.orchestrator.domain.outlook import Risk
+from services.orchestrator.domain.situation import (
+    Analysis,
+    Backlog,
+    OpenSprint,
+    Options,
+    Patterns,
+    Trend,
+)
+
+
+def from_episode(episode: Episode) -> episode_pb2.Episode:
+    """An episode with its decision's situation, decision and actions."""
+    record = episode.record
+    state = "PENDING" if episode.requires_embedding else "EMBEDDED"
+    return episode_pb2.Episode(
+        episode_id=str(episode.episode_id),
+        decision_id=str(record.decision_id),
+        project_id=record.project_id,
+        context=from_analysis(record.analysis),
+        context_text=episode.context_text,
+        decision_source=_source(record.source),
+        decision=from_decision(record.final),
+        actions=map(from_action, record.actions),
+        sprint_id=record.sprint_id,
+        outcome=from_outcome(episode.outcome) if episode.outcome else None,
+        quality_score=episode.quality_score,
+        quality_findings=episode.quality_findings,
+        retrievable=episode.retrievable,
+        embedding_state=episode_pb2.EpisodeEmbeddingState.Value(f"EPISODE_EMBEDDING_STATE_{state}"),
+        embedding_model=episode.embedding_model,
+        create_time=from_time(episode.create_time),
+        outcome_time=from_time(episode.outcome_time),
+    )
+
+
+def from_record(episode: Episode) -> decision_pb2.DecisionRecord:
+    """A decision with everything that led to it and came of it."""
+    record = episode.record
+    return decision_pb2.DecisionRecord(
+        decision_id=str(record.decision_id),
+        project_id=record.project_id,
+        decision_time=from_time(record.decision_time),
+        mode=_mode(record.mode),
+        decision_source=_source(record.source),
+        action=decision_pb2.OrchestrateAction.Value(f"ORCHESTRATE_ACTION_{record.asked}"),
+        options=from_options(record.options),
+        analysis=from_analysis(record.analysis),
+        rule_based_decision=from_decision(record.rule_based),
+        final_decision=from_decision(record.final),
+        adjustments=map(from_adjustment, record.adjustments),
+        confidence_scores=decision_pb2.ConfidenceScores(
+            overall_decision_confidence=record.confidence.overall,
+            intelligence_threshold_met=record.confidence.threshold_met,
+            minimum_threshold=record.confidence.threshold,
+        ),
+        actions=map(from_action, record.actions),
+        intelligence_metadata=_metadata(record),
+        episode_id=str(episode.episode_id),
+        sprint_id=record.sprint_id,
+        outcome=from_outcome(episode.outcome) if episode.outcome else None,
+    )
+
+
+def from_options(options: Options) -> decision_pb2.OrchestrateOptions:
+    """The options as they were given."""
+    return decision_pb2.OrchestrateOptions(
+        create_sprint_if_needed=options.create_sprint_if_needed,
+        assign_tasks=options.assign_tasks,
+        create_cronjob=options.create_cronjob,
+        schedule=options.schedule,
+        sprint_duration_weeks=options.sprint_duration_weeks,
+        max_tasks_per_sprint=options.max_tasks_per_sprint,
+        dry_run=options.dry_run,
+        close_finished_sprint=options.close_finished_sprint,
+        start_date=from_date(options.start_date),
+        as_of_date=from_date(options.as_of_date),
+        roll_over_unfinished=options.roll_over_unfinished,
+    )
+
+
+def from_analysis(analysis: Analysis) -> decision_pb2.ProjectAnalysis:
+    """What was seen."""
+    patterns = analysis.patterns
+    return decision_pb2.ProjectAnalysis(
+        backlog_tasks=analysis.backlog_tasks,
+        unassigned_tasks=analysis.unassigned_tasks,
+        unassigned_points=analysis.unassigned_points,
+        active_sprints=1 if analysis.active_sprint_id else 0,
+        active_sprint_id=analysis.active_sprint_id,
+        active_sprint_finished=analysis.active_sprint_finished,
+        team_size=analysis.team_size,
+        capacity_person_days=analysis.capacity_person_days,
+        historical_context=insight_pb2.HistoricalContext(project_patterns=from_patterns(patterns))
+        if patterns
+        else None,
+        as_of_date=from_date(analysis.as_of_date),
+    )
+
+
+def from_patterns(patterns: Patterns) -> insight_pb2.HistoricalPatterns:
+    """What the closed sprints have in common."""
+    return insight_pb2.HistoricalPatterns(
+        avg_sprint_duration_days=patterns.duration_days,
+        completion_rate=patterns.completion_rate,
+        velocity_trend=_trend(patterns.trend),
+        avg_completed_tasks=patterns.completed_tasks,
+        points_per_person_day=patterns.points_per_person_day,
+        closed_sprints=patterns.closed_sprints,
+    )
+
+
+def from_decision(decision: Decision) -> decision_pb2.Decision:
+    """What is to be done."""
+    return decision_pb2.Decision(
+        create_new_sprint=decision.create_new_sprint,
+        tasks_to_assign=decision.tasks_to_assign,
+        sprint_duration_weeks=decision.sprint_duration_weeks,
+        points_to_assign=decision.points_to_assign,
+        start_date=from_date(decision.start_date),
+        close_sprint_id=decision.close_sprint_id,
+        schedule_daily_scrum=decision.schedule_daily_scrum,
+        reasoning=decision.reasoning[:8000],
+    )
+
+
+def from_adjustment(adjustment: Adjustment) -> decision_pb2.Adjustment:
+    """One adjustment with its evidence, which so far is always episodes."""
+    evidence = adjustment.evidence
+    similarity = sum(e.similarity for e in evidence) / len(evidence) if evidence else None
+    return decision_pb2.Adjustment(
+        kind=decision_pb2.AdjustmentKind.Value(f"ADJUSTMENT_KIND_{adjustment.kind}"),
+        original_recommendation=adjustment.original,
+        intelligence_recommendation=adjustment.recommended,
+        applied_value=adjustment.applied_value,
+        state=decision_pb2.AdjustmentState.Value(f"ADJUSTMENT_STATE_{adjustment.state}"),
+        confidence=adjustment.confidence,
+        evidence_source=decision_pb2.EVIDENCE_SOURCE_EPISODES,
+        evidence_summary=adjustment.summary,
+        evidence_details=decision_pb2.EvidenceDetails(
+            episodes_used=map(_episode_evidence, evidence),
+            sprints_used=[e.outcome.sprint_id for e in evidence if e.outcome],
+            sample_size=len(evidence),
+            average_similarity=similarity,
+        ),
+        rationale=adjustment.rationale,
+    )
+
+
+def from_action(action: Action) -> decision_pb2.ActionResult:
+    """One action and how it stands."""
+    known = f"ERROR_REASON_{action.error_reason}"
+    reasons = error_reason_pb2.ErrorReason
+    return decision_pb2.ActionResult(
+        kind=decision_pb2.ActionKind.Value(f"ACTION_KIND_{action.kind}"),
+        state=decision_pb2.ActionState.Value(f"ACTION_STATE_{action.state}"),
+        reason=action.reason,
+        error_reason=reasons.Value(known) if known in reasons.keys() else reasons.ERROR_REASON_UNSPECIFIED,  # noqa: SIM118
+        request_id=str(action.request_id),
+        sprint_id=action.sprint_id,
+        retrospective_id=action.retrospective_id,
+        task_count=action.task_count,
+        description=action.description,
+        update_time=from_time(action.update_time),
+    )
+
+
+def from_outcome(outcome: Outcome) -> decision_pb2.DecisionOutcome:
+    """What came of a decision."""
+    return decision_pb2.DecisionOutcome(
+        sprint_id=outcome.sprint_id,
+        success=outcome.success,
+        completion_rate=outcome.completion_rate,
+        planned_tasks=outcome.planned_tasks,
+        completed_tasks=outcome.completed_tasks,
+        planned_points=outcome.planned_points,
+        completed_points=outcome.completed_points,
+        capacity_person_days=outcome.capacity_person_days,
+        impediments_raised=outcome.impediments_raised,
+        close_time=from_time(outcome.close_time),
+    )
+
+
+def from_mode(config: ModeConfig) -> decision_pb2.DecisionModeConfig:
+    """A configuration, complete."""
+    return decision_pb2.DecisionModeConfig(
+        mode=_mode(config.mode),
+        confidence_threshold=config.confidence_threshold,
+        enable_task_count_adjustment=config.enable_task_count_adjustment,
+        enable_sprint_duration_adjustment=config.enable_sprint_duration_adjustment,
+        enable_points_adjustment=config.enable_points_adjustment,
+    )
+
+
+def from_timings(total: float, decision: float, steps: Iterable[tuple[str, float]]) -> pb.PerformanceMetrics:
+    """How long everything took; seconds."""
+    return pb.PerformanceMetrics(
+        total=_duration(total),
+        decision=_duration(decision),
+        steps=[pb.StepTiming(step=step, elapsed=_duration(elapsed)) for step, elapsed in steps],
+    )
+
+
+def from_open_sprint(sprint: OpenSprint, today: date) -> insight_pb2.CurrentSprint:
+    """The open sprint as of a day."""
+    return insight_pb2.CurrentSprint(
+        sprint_id=sprint.sprint_id,
+        name=sprint.name,
+        start_date=from_date(sprint.start),
+        end_date=from_date(sprint.end),
+        total_tasks=sprint.total_tasks,
+        completed_tasks=sprint.completed_tasks,
+        blocked_tasks=sprint.blocked_tasks,
+        finished=sprint.finished(today),
+    )
+
+
+def from_backlog(backlog: Backlog) -> insight_pb2.BacklogStatus:
+    """Counts by state."""
+    return insight_pb2.BacklogStatus(
+        total_tasks=backlog.total,
+        unassigned=backlog.unassigned,
+        assigned_to_sprint=backlog.assigned_to_sprint,
+        in_progress=backlog.in_progress,
+        blocked=backlog.blocked,
+        completed=backlog.completed,
+        cancelled=backlog.cancelled,
+    )
+
+
+def from_trends(patterns: Patterns) -> insight_pb2.HistoricalTrends:
+    """Key figures over the closed sprints."""
+    return insight_pb2.HistoricalTrends(
+        avg_sprint_duration_days=patterns.duration_days,
+        completion_rate=patterns.completion_rate,
+        velocity_trend=_trend(patterns.trend),
+    )
+
+
+def from_risk(risk: Risk) -> insight_pb2.PredictiveInsights:
+    """Predicted risk."""
+    return insight_pb2.PredictiveInsights(overall_risk=risk.overall, sprint_failure_probability=risk.sprint_failure)
+
+
+def _metadata(record: Record) -> decision_pb2.IntelligenceMetadata:
+    metadata = record.metadata
+    return decision_pb2.IntelligenceMetadata(
+        decision_mode=_mode(record.mode),
+        modifications_applied=sum(adjustment.applied for adjustment in record.adjustments),
+        modifications_proposed=len(record.adjustments),
+        episodes_considered=metadata.episodes_considered,
+        episodes_used=metadata.episodes_used,
+        degraded_parts=metadata.degraded,
+        cache_hit=metadata.cache_hit,
+        embedding_model=metadata.embedding_model,
+    )
+
+
+def _episode_evidence(episode: Recollection) -> decision_pb2.EpisodeEvidence:
+    return decision_pb2.EpisodeEvidence(
+        episode_id=str(episode.episode_id),
+        project_id=episode.project_id,
+        similarity=episode.similarity,
+        completion_rate=episode.outcome.completion_rate if episode.outcome else None,
+    )
+
+
+def _mode(mode: DecisionMode) -> decision_pb2.DecisionMode.ValueType:
+    return decision_pb2.DecisionMode.Value(f"DECISION_MODE_{mode}")
+
+
+def _source(source: DecisionSource) -> decision_pb2.DecisionSource.ValueType:
+    return decision_pb2.DecisionSource.Value(f"DECISION_SOURCE_{source}")
+
+
+def _trend(trend: Trend | None) -> insight_pb2.Trend.ValueType:
+    return insight_pb2.Trend.Value(f"TREND_{trend or 'UNSPECIFIED'}")
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMicroseconds(round(seconds * 1e6))
+    return duration

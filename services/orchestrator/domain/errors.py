@@ -1,0 +1,51 @@
+"""The orchestrator's own errors."""
+
+from datetime import date
+
+from services.kit.errors import Aborted, FailedPrecondition, InvalidArgument
+
+
+class OrchestrationInProgress(Aborted):
+    """Another call works on the project."""
+
+    reason = "ORCHESTRATION_IN_PROGRESS"
+    retry_after = 1.0
+
+    def __init__(self, project_id: str) -> None:
+        super().__init__(f"{project_id} is being orchestrated by another call: try again.", project_id=project_id)
+
+
+class ProjectNotActive(FailedPrecondition):
+    """No sprint can start in the project."""
+
+    reason = "PROJECT_NOT_ACTIVE"
+
+    def __init__(self, project_id: str, status: str) -> None:
+        super().__init__(f"{project_id} is {status}: make it ACTIVE first.", project_id=project_id, status=status)
+
+
+class ProjectArchived(FailedPrecondition):
+    """The project is read-only."""
+
+    reason = "PROJECT_ARCHIVED"
+
+    def __init__(self, project_id: str) -> None:
+        super().__init__(f"{project_id} is ARCHIVED and read-only.", project_id=project_id)
+
+
+class DateOutOfRange(InvalidArgument):
+    """A day that makes no sense for the call."""
+
+    reason = "DATE_OUT_OF_RANGE"
+
+    def __init__(self, field: str, rule: str, value: date) -> None:
+        super().__init__(field, rule, value.isoformat())
+
+
+class ScheduleInvalid(InvalidArgument):
+    """No cron expression of five fields."""
+
+    reason = "SCHEDULE_INVALID"
+
+    def __init__(self, field: str, value: str) -> None:
+        super().__init__(field, 'must be a cron expression of five fields, as "0 14 * * 1-5"', value)

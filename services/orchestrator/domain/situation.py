@@ -1,0 +1,278 @@
+"""The situation of a project: what was asked, what was seen, and the analysis that a decision rests on."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+
+from services.orchestrator.domain.errors import DateOutOfRange, ScheduleInvalid
+
+DEFAULT_MAX_TASKS = 10
+LONGEST_SPRINT_WEEKS = 6
+
+
+class OrchestrateAction(StrEnum):
+    """What a call asks for."""
+
+    ANALYZE_AND_ORCHESTRATE = "ANALYZE_AND_ORCHESTRATE"
+    ANALYZE_ONLY = "ANALYZE_ONLY"
+
+
+class SprintState(StrEnum):
+    """States of a sprint that is not closed."""
+
+    PLANNING = "PLANNING"
+    IN_PROGRESS = "IN_PROGRESS"
+    CLOSING = "CLOSING"
+
+
+class Trend(StrEnum):
+    """Direction of the velocity over the closed sprints."""
+
+    RISING = "RISING"
+    STABLE = "STABLE"
+    FALLING = "FALLING"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a call as given; None and 0 stand for the defaults that the properties tell."""
+
+    create_sprint_if_needed: bool | None = None
+    assign_tasks: bool | None = None
+    create_cronjob: bool | None = None
+    schedule: str = ""
+    sprint_duration_weeks: int = 0
+    max_tasks_per_sprint: int = 0
+    dry_run: bool = False
+    close_finished_sprint: bool | None = None
+    start_date: date | None = None
+    as_of_date: date | None = None
+    roll_over_unfinished: bool = False
+
+    @property
+    def may_start(self) -> bool:
+        """A sprint holds tasks, so both wishes are needed to start one."""
+        return self.create_sprint_if_needed is not False and self.assign_tasks is not False
+
+    @property
+    def may_close(self) -> bool:
+        """Whether a finished sprint may be closed."""
+        return self.close_finished_sprint is not False
+
+    @property
+    def may_schedule(self) -> bool:
+        """Whether the daily scrum may be scheduled."""
+        return self.create_cronjob is not False
+
+    @property
+    def max_tasks(self) -> int:
+        """Most tasks of a new sprint."""
+        return self.max_tasks_per_sprint or DEFAULT_MAX_TASKS
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A person's place on the team, from the first to the last day (None = no end)."""
+
+    start: date
+    end: date | None
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Tasks of the backlog by state, and the points of the unassigned ones."""
+
+    total: int = 0
+    unassigned: int = 0
+    assigned_to_sprint: int = 0
+    in_progress: int = 0
+    blocked: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    unassigned_points: float = 0
+
+    @property
+    def open(self) -> int:
+        """Tasks that are neither completed nor cancelled."""
+        return self.unassigned + self.assigned_to_sprint + self.in_progress + self.blocked
+
+
+@dataclass(frozen=True)
+class OpenSprint:
+    """The sprint of a project that is not closed. `end` is included."""
+
+    sprint_id: str
+    name: str
+    state: SprintState
+    start: date
+    end: date
+    time_zone: str
+    total_tasks: int
+    completed_tasks: int
+    blocked_tasks: int
+
+    @property
+    def pending_tasks(self) -> int:
+        """Tasks that are not completed."""
+        return self.total_tasks - self.completed_tasks
+
+    def finished(self, today: date) -> bool:
+        """All its tasks are done, or its last day has passed."""
+        return self.end < today or (self.total_tasks > 0 and self.pending_tasks == 0)
+
+
+@dataclass(frozen=True)
+class ClosedSprint:
+    """What one closed sprint came to. Points; None = not known."""
+
+    sprint_id: str
+    start: date
+    end: date
+    completed_tasks: int
+    completed_points: float
+    completion_rate: float | None
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """The closed sprints of a project, oldest first, with what the chronicle makes of them."""
+
+    sprints: tuple[ClosedSprint, ...] = ()
+    trend: Trend | None = None
+    points_per_person_day: float | None = None
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """What the closed sprints have in common: means, None = not known."""
+
+    closed_sprints: int
+    duration_days: float
+    completed_tasks: float
+    completion_rate: float | None
+    trend: Trend | None
+    points_per_person_day: float | None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that was seen, before anybody thought about it. None = could not be had; `degraded` says what."""
+
+    project_id: str
+    today: date
+    team: tuple[Membership, ...]
+    backlog: Backlog
+    sprint: OpenSprint | None
+    capacity_by_day: Mapping[date, float] | None
+    velocity: Velocity | None
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The figures that a decision rests on."""
+
+    as_of_date: date
+    team_size: int
+    backlog_tasks: int
+    unassigned_tasks: int
+    unassigned_points: float
+    active_sprint_id: str = ""
+    active_sprint_state: SprintState | None = None
+    active_sprint_finished: bool = False
+    active_sprint_pending: int = 0
+    capacity_person_days: float | None = None
+    patterns: Patterns | None = None
+
+    @property
+    def closable_sprint_id(self) -> str:
+        """The open sprint, if it is finished and not being closed already."""
+        closable = self.active_sprint_finished and self.active_sprint_state is SprintState.IN_PROGRESS
+        return self.active_sprint_id if closable else ""
+
+    @property
+    def available_tasks(self) -> int:
+        """Tasks that a new sprint can take: the unassigned ones, and those that closing the finished sprint frees."""
+        return self.unassigned_tasks + (self.active_sprint_pending if self.closable_sprint_id else 0)
+
+
+def check_options(options: Options, today: date) -> date:
+    """The day that counts as today; DateOutOfRange or ScheduleInvalid if the options ask for what cannot be."""
+    if options.as_of_date and options.as_of_date > today:
+        raise DateOutOfRange("options.as_of_date", f"must not be after {today.isoformat()}", options.as_of_date)
+    if options.schedule and not is_cron(options.schedule):
+        raise ScheduleInvalid("options.schedule", options.schedule)
+    return options.as_of_date or today
+
+
+def analyze(seen: Observation) -> Analysis:
+    """The figures behind a decision; the capacity is added once the sprint's days are known."""
+    sprint = seen.sprint
+    return Analysis(
+        as_of_date=seen.today,
+        team_size=sum(m.start <= seen.today and (m.end is None or seen.today <= m.end) for m in seen.team),
+        backlog_tasks=seen.backlog.open,
+        unassigned_tasks=seen.backlog.unassigned,
+        unassigned_points=seen.backlog.unassigned_points,
+        active_sprint_id=sprint.sprint_id if sprint else "",
+        active_sprint_state=sprint.state if sprint else None,
+        active_sprint_finished=bool(sprint and sprint.finished(seen.today)),
+        active_sprint_pending=sprint.pending_tasks if sprint else 0,
+        patterns=patterns_of(seen.velocity) if seen.velocity else None,
+    )
+
+
+def patterns_of(velocity: Velocity) -> Patterns | None:
+    """Means over the closed sprints; None without any."""
+    sprints = velocity.sprints
+    if not sprints:
+        return None
+    rates = [sprint.completion_rate for sprint in sprints if sprint.completion_rate is not None]
+    return Patterns(
+        closed_sprints=len(sprints),
+        duration_days=sum((sprint.end - sprint.start).days + 1 for sprint in sprints) / len(sprints),
+        completed_tasks=sum(sprint.completed_tasks for sprint in sprints) / len(sprints),
+        completion_rate=sum(rates) / len(rates) if rates else None,
+        trend=velocity.trend,
+        points_per_person_day=velocity.points_per_person_day,
+    )
+
+
+def capacity_of(capacity_by_day: Mapping[date, float], start: date, weeks: int) -> float:
+    """Person-days of a sprint of so many weeks; days that are not worked are not in the mapping."""
+    days = (start + timedelta(days=offset) for offset in range(7 * weeks))
+    return round(sum(capacity_by_day.get(day, 0.0) for day in days), 4)
+
+
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+# Least and greatest value of minute, hour, day, month and weekday (0 and 7 are Sunday), and names for values.
+_CRON_FIELDS: tuple[tuple[int, int, Mapping[str, int]], ...] = (
+    (0, 59, {}),
+    (0, 23, {}),
+    (1, 31, {}),
+    (1, 12, {name: number for number, name in enumerate(_MONTHS, start=1)}),
+    (0, 7, {name: number for number, name in enumerate(_WEEKDAYS)}),
+)
+_CRON_PART = re.compile(r"^(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?$")
+
+
+def is_cron(text: str) -> bool:
+    """True for five fields of numbers, names, ranges, steps and lists, as Kubernetes takes them."""
+    fields = text.upper().split()
+    return len(fields) == len(_CRON_FIELDS) and all(
+        _is_cron_part(part, *limits)
+        for field, limits in zip(fields, _CRON_FIELDS, strict=True)
+        for part in field.split(",")
+    )
+
+
+def _is_cron_part(part: str, least: int, greatest: int, names: Mapping[str, int]) -> bool:
+    match = _CRON_PART.match(part)
+    if not match or (match["step"] and int(match["step"]) == 0):
+        return False
+    bounds = [match[name] for name in ("first", "last") if match[name]]
+    values = [names.get(bound, int(bound) if bound.isdecimal() else -1) for bound in bounds]
+    return all(least <= value <= greatest for value in values) and values == sorted(values)

@@ -1,0 +1,47 @@
+"""Rows of decisions and episodes, which are stored and read together."""
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from pydantic import TypeAdapter
+
+from services.kit.database import Row
+from services.orchestrator.domain.episode import Episode, Record
+from services.orchestrator.domain.outcome import Outcome
+
+_RECORD = TypeAdapter(Record)
+_OUTCOME = TypeAdapter(Outcome)
+
+# Complete with WHERE and ORDER BY; e = episode, d = decision.
+COLUMNS = """
+    e.episode_id, e.context_text, e.quality_score, e.quality_findings, e.create_time, e.version, e.requires_embedding,
+    e.embedding_model, e.outcome, e.outcome_time, d.record
+"""
+SELECT = f"SELECT {COLUMNS} FROM episode e JOIN decision d USING (decision_id)"
+
+
+def to_episode(row: Row) -> Episode:
+    """An episode with its decision, from the columns above."""
+    return Episode(
+        episode_id=row["episode_id"],
+        record=_RECORD.validate_python(row["record"]),
+        context_text=row["context_text"],
+        quality_score=row["quality_score"],
+        quality_findings=tuple(row["quality_findings"]),
+        create_time=row["create_time"],
+        version=row["version"],
+        requires_embedding=row["requires_embedding"],
+        embedding_model=row["embedding_model"],
+        outcome=_OUTCOME.validate_python(row["outcome"]) if row["outcome"] else None,
+        outcome_time=row["outcome_time"],
+    )
+
+
+def record_json(record: Record) -> Jsonb:
+    """A record for its jsonb column."""
+    return Jsonb(_RECORD.dump_python(record, mode="json"))
+
+
+def outcome_json(outcome: Outcome) -> Any:
+    """An outcome as plain JSON."""
+    return _OUTCOME.dump_python(outcome, mode="json")
