@@ -1,0 +1,162 @@
+"""Capacity and availability: what a team can work in a range of days, and what it cannot.
+
+All of it is counted in whole numbers and divided once, at the end, so that sums are exact. On a working day that is no
+holiday, a member of the team who is active has
+
+    (2 - halves off) x allocation percent          200ths of a person-day
+    the above x hundredths of an hour per day      20,000ths of an hour
+
+to give. A person is never counted twice: their allocations over all projects stay within 100 % of every day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from services.project.domain.calendar import Days, Holiday, Pto, worked_weekdays
+from services.project.domain.project import Project
+from services.project.domain.team import TeamMember
+
+HALVES_PER_DAY = 2
+_DAY_PARTS = HALVES_PER_DAY * 100
+_HOUR_PARTS = _DAY_PARTS * 100
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A place on the team with what bears on its capacity; `inactive_date` = the first day the person is not active."""
+
+    place: TeamMember
+    hours_per_day: Decimal
+    skills: tuple[str, ...]
+    inactive_date: date | None
+    pto: tuple[Pto, ...]
+
+    def is_on(self, day: date) -> bool:
+        """True if the person is on the team that day."""
+        return self.place.holds_on(day)
+
+    def works_on(self, day: date) -> bool:
+        """True if the person is on the team and active that day."""
+        return self.is_on(day) and (self.inactive_date is None or day < self.inactive_date)
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An amount of work: 200ths of a person-day and 20,000ths of an hour."""
+
+    day_parts: int = 0
+    hour_parts: int = 0
+
+    @property
+    def person_days(self) -> float:
+        """Person-days, correctly rounded."""
+        return self.day_parts / _DAY_PARTS
+
+    @property
+    def hours(self) -> float:
+        """Hours, correctly rounded."""
+        return self.hour_parts / _HOUR_PARTS
+
+    def __add__(self, other: Amount) -> Amount:
+        """Both together."""
+        return Amount(self.day_parts + other.day_parts, self.hour_parts + other.hour_parts)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberCapacity:
+    """What one person can give in total and on each working day that they are on the team."""
+
+    employee_id: str
+    total: Amount
+    days: tuple[tuple[date, Amount], ...]
+    skills: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a team can work: in total, by person and by working day."""
+
+    total: Amount
+    members: tuple[MemberCapacity, ...]
+    days: tuple[tuple[date, Amount], ...]
+
+
+class ConflictKind(StrEnum):
+    """What keeps somebody from work."""
+
+    HOLIDAY = "HOLIDAY"
+    PTO = "PTO"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A holiday, or half a day or a day of PTO, on a day of the week that is worked; employee_id "" = everybody."""
+
+    date: date
+    employee_id: str
+    kind: ConflictKind
+    details: str
+    halves: int
+
+
+def capacity(project: Project, days: Days, holidays: Sequence[Holiday], team: Sequence[Member]) -> Capacity:
+    """What a team can work in a range of days, by the formula of this module.
+
+    Inactive people stay listed and give nothing from the day on which they became inactive.
+    """
+    off = {holiday.date for holiday in holidays}
+    working = [day for day in worked_weekdays(project, days) if day not in off]
+    members = [_member_capacity(member, working) for member in team if any(map(member.is_on, days))]
+    day_parts, hour_parts = dict.fromkeys(working, 0), dict.fromkeys(working, 0)
+    for member in members:
+        for day, amount in member.days:
+            day_parts[day] += amount.day_parts
+            hour_parts[day] += amount.hour_parts
+    return Capacity(
+        total=Amount(sum(day_parts.values()), sum(hour_parts.values())),
+        members=tuple(members),
+        days=tuple((day, Amount(day_parts[day], hour_parts[day])) for day in working),
+    )
+
+
+def conflicts(project: Project, days: Days, holidays: Sequence[Holiday], team: Sequence[Member]) -> list[Conflict]:
+    """Every holiday and every PTO that falls on a day of the week that is worked, by date, holidays first, then person.
+
+    PTO on a holiday is listed too. Whoever is not on the team, or not active, on a day has no conflict then.
+    """
+    found = []
+    for day in worked_weekdays(project, days):
+        found += [Conflict(day, "", ConflictKind.HOLIDAY, h.name, HALVES_PER_DAY) for h in holidays if h.date == day]
+        for member in team:
+            found += _pto_conflicts(member, day)
+    return found
+
+
+def _member_capacity(member: Member, working: Sequence[date]) -> MemberCapacity:
+    # A day has one of three amounts, whoever's it is.
+    percent, hundredths = member.place.allocation_percent, int(member.hours_per_day * 100)
+    amounts = [Amount(halves * percent, halves * percent * hundredths) for halves in range(HALVES_PER_DAY + 1)]
+    by_day = tuple((day, amounts[_halves_worked(member, day)]) for day in working if member.is_on(day))
+    total = Amount(sum(a.day_parts for _, a in by_day), sum(a.hour_parts for _, a in by_day))
+    return MemberCapacity(member.place.employee_id, total, by_day, member.skills)
+
+
+def _halves_worked(member: Member, day: date) -> int:
+    if not member.works_on(day):
+        return 0
+    return HALVES_PER_DAY - sum(pto.halves_on(day) for pto in member.pto)
+
+
+def _pto_conflicts(member: Member, day: date) -> list[Conflict]:
+    if not member.works_on(day):
+        return []
+    return [
+        Conflict(day, member.place.employee_id, ConflictKind.PTO, pto.reason, halves)
+        for pto in member.pto
+        if (halves := pto.halves_on(day))
+    ]

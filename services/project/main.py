@@ -1,0 +1,31 @@
+"""Puts the project service together."""
+
+from dsm.project.v1 import project_service_pb2
+from dsm.project.v1.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
+
+from services.kit.clock import utc_now
+from services.kit.service import StatefulService
+from services.kit.settings import StatefulSettings
+from services.project.handlers import ProjectHandlers
+
+NAME = "project"
+
+
+class ProjectSettings(StatefulSettings):
+    """Settings of the project service."""
+
+
+SETTINGS = ProjectSettings
+
+
+def build(settings: ProjectSettings) -> StatefulService:
+    """The service, not started."""
+    service = StatefulService(NAME, settings)
+    # ErasePerson is not built yet: the generated base answers it.
+    handlers = ProjectHandlers(service.database, utc_now)  # type: ignore[abstract]
+    service.serve(
+        project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"],
+        add_ProjectServiceServicer_to_server,
+        handlers,
+    )
+    return service
