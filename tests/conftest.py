@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from services.kit import log
+from services.kit.server import Server
 from services.local.stack import Stack, running
 from tests.harness import World, make_world
 
@@ -36,3 +37,11 @@ async def world(stack: Stack) -> AsyncIterator[World]:
     """All of DSM's services, each started when first asked for."""
     async with AsyncExitStack() as exits:
         yield await make_world(stack, exits)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def whole(world: World) -> AsyncIterator[Server]:
+    """Every service behind one port, as `dsm up` runs them."""
+    server = await world.start_whole()
+    yield server
+    await server.stop()

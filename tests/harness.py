@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from services.kit import status
 from services.kit.migrate import upgrade
 from services.kit.server import Server
+from services.kit.service import Service
 from services.kit.settings import ProcessSettings, load
 from services.local.process import choose_port
 from services.local.stack import Stack
@@ -84,21 +85,29 @@ class World:
             cursor = await connection.execute(sql, params)
             return await cursor.fetchall() if cursor.description else []
 
+    async def start_whole(self) -> Server:
+        """All services behind one port, as `dsm up` runs them; beside the single ones they are second replicas."""
+        await self.start(*SERVICES)
+        return await self._serve(SERVICES, port=0)
+
     async def _start(self, name: str) -> None:
-        module = importlib.import_module(f"services.{name}.main")
         if name in STATEFUL:
             self.stack.postgres.ensure_database(f"dsm_{name}")
             await asyncio.to_thread(upgrade, name, self.stack.postgres.url(f"dsm_{name}"))
-        environ = self.environ(name)
-        known = {f"DSM_{name.upper()}_{field.upper()}" for field in module.SETTINGS.model_fields}
-        known |= {f"DSM_{field.upper()}" for field in module.SETTINGS.model_fields}
-        settings = load(module.SETTINGS, {k: v for k, v in environ.items() if k in known}, name)
-        process = ProcessSettings(port=self._ports[name], metrics_port=-1, grace_seconds=1)
-        server = Server([module.build(settings)], process)
+        self._servers[name] = await self._serve([name], self._ports[name])
+
+    async def _serve(self, names: Iterable[str], port: int) -> Server:
+        process = ProcessSettings(port=port, metrics_port=-1, grace_seconds=1)
+        server = Server([self._build(name) for name in names], process)
         server.bind()
         await server.start()
-        self._servers[name] = server
         await eventually(lambda: server.ready)
+        return server
+
+    def _build(self, name: str) -> Service:
+        module = importlib.import_module(f"services.{name}.main")
+        service: Service = module.build(load(module.SETTINGS, self.environ(name), name))
+        return service
 
 
 async def eventually(check: Callable[[], Any], seconds: float = 15.0) -> Any:
