@@ -223,16 +223,20 @@ class Database:
         params: Params,
         *,
         row: BaseRowFactory[T],
+        also: Mapping[str, str] | None = None,
         events: Sequence[event_pb2.Event] = (),
         reply: Message | None = None,
     ) -> list[T]:
         """A hot write: one statement that changes rows and, if it changed any, stores events and answer with them.
 
         `sql` is an INSERT, UPDATE or DELETE … RETURNING. No row back means that nothing was changed, for example
-        because the version in its WHERE was old: read again and repeat.
+        because the version in its WHERE was old: read again and repeat. `also` names further statements of the kind
+        that belong to the same write and select from `change`, since PostgreSQL allows none inside `sql`.
         """
         key = call.current().request_key
         statement, bound = f"WITH change AS ({sql})", dict(params)
+        for name, further in (also or {}).items():
+            statement += f", {name} AS ({further})"
         if events:
             statement += f", posted AS ({_INSERT_EVENTS} WHERE EXISTS (SELECT FROM change))"
             bound |= event_params(events)
