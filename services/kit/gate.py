@@ -18,6 +18,7 @@ from uuid import UUID
 
 import grpc
 import protovalidate
+import psycopg
 import structlog
 import uuid_utils
 from dsm.common.v1 import error_reason_pb2
@@ -288,6 +289,9 @@ def _as_failure(method: str, error: Exception) -> DsmError:
             return NotImplementedYet(method)
         case DecodeError():
             return InvalidArgument("", "must be a valid message")
+        case psycopg.DataError():
+            # What passed the contract's rules and PostgreSQL still cannot keep.
+            return InvalidArgument("", "holds text that cannot be stored, such as a null character")
         case grpc.aio.AioRpcError():
             return status.from_rpc_error(error)
     log.exception("call.failed", method=method)
