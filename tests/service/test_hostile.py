@@ -1,9 +1,9 @@
 """Input that means harm, or means nothing."""
 
 import pytest
-
 from dsm.project.v1 import project_pb2, project_service_pb2_grpc
 from dsm.project.v1 import project_service_pb2 as pb
+
 from tests.harness import World, refused
 
 
