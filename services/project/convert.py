@@ -10,7 +10,6 @@ from uuid import UUID
 from dsm.project.v1 import calendar_pb2, employee_pb2, project_pb2
 from dsm.project.v1 import project_service_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.type import dayofweek_pb2
 
 from services.kit.convert import (
     check_time_zone,
@@ -85,7 +84,7 @@ def from_project(project: Project) -> project_pb2.Project:
             country=project.holiday_calendar.country, subdivision=project.holiday_calendar.subdivision
         ),
         # Both count the days of the week from Monday = 1.
-        working_days=[dayofweek_pb2.DayOfWeek.ValueType(day) for day in project.working_days],
+        working_days=project.working_days,
         simulate_daily_scrums=project.simulate_daily_scrums,
         create_time=from_time(project.create_time),
         update_time=from_time(project.update_time),
