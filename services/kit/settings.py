@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "DSM_"
 # Read by others than the services: the command line's own wishes.
-_FOREIGN = {"DSM_TARGET", "DSM_DATA_DIR"}
+_FOREIGN = {"DSM_TARGET", "DSM_DATA_DIR", "DSM_POSTGRES_URL", "DSM_DEBUG"}
 
 
 class SettingsError(Exception):
