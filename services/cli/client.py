@@ -32,10 +32,10 @@ from grpc_status import rpc_status
 
 from services.cli.data import data_folder
 from services.cli.errors import CliError
+from services.cli.names import DEFAULT_PORT, HOST, SERVICES
 from services.local.folder import read_state
 
-SERVICES = ("project", "backlog", "sprint", "chronicle", "orchestrator", "embedding")
-DEFAULT_TARGET = "127.0.0.1:7600"
+DEFAULT_TARGET = f"{HOST}:{DEFAULT_PORT}"
 _CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 64 * 1024 * 1024)]
 
 TargetOption = Annotated[

@@ -25,7 +25,15 @@ from services.cli.output import err, escape
 from services.local.errors import StackError
 
 # In the order of `dsm --help`.
-_COMMANDS: tuple[str, ...] = ()
+_COMMANDS = (
+    "up",
+    "down",
+    "status",
+    "serve",
+    "migrate",
+    "events",
+    "doctor",
+)
 
 app = typer.Typer(
     name="dsm",

@@ -127,7 +127,7 @@ class Postgres:
         try:
             with psycopg.connect(self.url(), autocommit=True, connect_timeout=10) as connection:
                 for name in names:
-                    _create_database(connection, name)
+                    create_database(connection, name)
         except psycopg.Error as error:
             raise StackError(f"The databases cannot be created ({error}): look into {self.log_file}.") from error
 
@@ -180,7 +180,8 @@ class Postgres:
         return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7] == "ready"
 
 
-def _create_database(connection: "psycopg.Connection[tuple[object, ...]]", name: str) -> None:
+def create_database(connection: "psycopg.Connection[tuple[object, ...]]", name: str) -> None:
+    """Creates a database if it does not exist; `connection` is in autocommit."""
     if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
         return
     try:

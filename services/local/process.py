@@ -50,7 +50,7 @@ def spawn(
     """
     identity = identity or Identity()
     try:
-        with _open_log(log_file) as log:
+        with open_log(log_file) as log:
             return subprocess.Popen(
                 [*identity.prefix, *map(str, command)],
                 stdin=subprocess.DEVNULL,
@@ -157,6 +157,14 @@ def stop_orphans(processes: Iterable[psutil.Process], signum: signal.Signals) ->
             process.send_signal(signum)
 
 
+def open_log(log_file: Path) -> BinaryIO:
+    """Opens a log to be written to; one that has grown large is set aside first, in the place of the last such."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    if log_end(log_file) > _LOG_KEEP_BYTES:
+        log_file.replace(log_file.with_name(log_file.name + ".old"))
+    return log_file.open("ab")
+
+
 def _signal_when_parent_dies(signum: signal.Signals) -> Callable[[], None] | None:
     if not ON_LINUX:
         return None
@@ -170,13 +178,6 @@ def _signal_when_parent_dies(signum: signal.Signals) -> Callable[[], None] | Non
             os._exit(1)
 
     return arm
-
-
-def _open_log(log_file: Path) -> BinaryIO:
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    if log_end(log_file) > _LOG_KEEP_BYTES:
-        log_file.replace(log_file.with_name(log_file.name + ".old"))
-    return log_file.open("ab")
 
 
 def _any_free_port() -> int:

@@ -1,0 +1,37 @@
+"""What `dsm up` tells when everything runs."""
+
+import time
+from pathlib import Path
+
+from services.cli.data import data_folder
+from services.cli.names import SERVICES
+from services.cli.output import out, table
+from services.cli.servers import without_password
+from services.local.folder import StackState
+
+
+def announce(state: StackState, folder: Path) -> None:
+    """Tell what runs where, how long it took to start, and what to try first."""
+    seconds = time.time() - state.process_created
+    addresses = {name: state.urls[name] for name in SERVICES}
+    together = len(set(addresses.values())) == 1
+    rows = [("Mode", "every service in one process" if together else "each service in a process of its own")]
+    if together:
+        rows += [("gRPC", addresses[SERVICES[0]]), ("Metrics", state.urls[f"metrics.{SERVICES[0]}"])]
+    else:
+        rows += [(name.capitalize(), f"{addresses[name]}, {state.urls[f'metrics.{name}']}") for name in SERVICES]
+    rows += [
+        ("PostgreSQL", without_password(state.urls["postgres"]) or "one per service, as set"),
+        ("NATS", without_password(state.urls["nats"])),
+        ("Data", str(folder)),
+        ("Logs", str(folder / "logs")),
+    ]
+    out.print(f"[bold green]DSM is ready[/] after {seconds:.1f} s.")
+    grid = table("", ["", ""], rows)
+    grid.show_header = False
+    out.print(grid, soft_wrap=True)
+    prefix = "" if folder == data_folder(None, {}) else f"DSM_DATA_DIR={folder} "
+    out.print("\nTry:", soft_wrap=True)
+    out.print(f"  grpcurl -plaintext {addresses[SERVICES[0]]} list", soft_wrap=True)
+    out.print(f"  {prefix}dsm status", soft_wrap=True)
+    out.print(f"  {prefix}dsm demo", soft_wrap=True)

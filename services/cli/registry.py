@@ -1,0 +1,58 @@
+"""Which services there are: the only place that imports their `main`s."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from services.cli.errors import CliError
+from services.cli.names import SERVICES, address_variable
+from services.kit.service import Service
+from services.kit.settings import PREFIX, ProcessSettings, ServiceSettings, load, refuse_unknown
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One service: its model of settings, and how it is made of them."""
+
+    name: str
+    settings: type[ServiceSettings]
+    build: Callable[[Any], Service]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Services with their settings, to be built inside of a running event loop."""
+
+    process: ProcessSettings
+    parts: tuple[tuple[Entry, ServiceSettings], ...]
+
+    def build(self) -> list[Service]:
+        """Make the services; nothing is started yet."""
+        return [entry.build(settings) for entry, settings in self.parts]
+
+
+def entries(names: Iterable[str]) -> list[Entry]:
+    """Import services. One process imports only those that it runs: each brings libraries of its own."""
+    found = []
+    for name in names:
+        if name not in SERVICES:
+            raise CliError(f"There is no service {name!r}: name one of {', '.join(SERVICES)}, or `all`.")
+        module = import_module(f"services.{name}.main")
+        found.append(Entry(name, module.SETTINGS, module.build))
+    return found
+
+
+def assemble(names: Iterable[str], environ: Mapping[str, str], process: Mapping[str, object] | None = None) -> Assembly:
+    """Read the settings of the process and of its services; `process` wins over the environment.
+
+    Raises SettingsError for what is missing, malformed or unknown. Settings of services that do not run here and
+    addresses that nobody here calls are passed over, so that several containers can share one environment.
+    """
+    chosen = entries(names)
+    passed_over = tuple(f"{PREFIX}{name.upper()}_" for name in SERVICES if name not in {entry.name for entry in chosen})
+    passed_over += tuple(address_variable(name) for name in SERVICES)
+    kinds = {"": ProcessSettings} | {entry.name: entry.settings for entry in chosen}
+    refuse_unknown({name: value for name, value in environ.items() if not name.startswith(passed_over)}, kinds)
+    parts = tuple((entry, load(entry.settings, environ, entry.name)) for entry in chosen)
+    return Assembly(load(ProcessSettings, environ, "", **(process or {})), parts)
