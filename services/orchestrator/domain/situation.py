@@ -1,7 +1,7 @@
 """The situation of a project: what was asked, what was seen, and the analysis that a decision rests on."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -10,6 +10,7 @@ from services.orchestrator.domain.errors import DateOutOfRange, ScheduleInvalid
 
 DEFAULT_MAX_TASKS = 10
 LONGEST_SPRINT_WEEKS = 6
+NO_ACTIVE_SPRINT = "NO_ACTIVE_SPRINT"
 
 
 class OrchestrateAction(StrEnum):
@@ -171,6 +172,29 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Glance:
+    """What a status shows of a project; None = could not be had, and `degraded` says what."""
+
+    backlog: Backlog | None
+    # One or none.
+    sprints: Sequence[OpenSprint] | None
+    velocity: Velocity | None
+    degraded: tuple[str, ...]
+
+    @property
+    def sprint(self) -> OpenSprint | None:
+        """The open sprint, if there is one and it is known."""
+        return self.sprints[0] if self.sprints else None
+
+    @property
+    def sprint_status(self) -> str:
+        """Its state; empty = not known."""
+        if self.sprints is None:
+            return ""
+        return self.sprint.state if self.sprint else NO_ACTIVE_SPRINT
+
+
+@dataclass(frozen=True)
 class Analysis:
     """The figures that a decision rests on."""
 
@@ -240,10 +264,13 @@ def patterns_of(velocity: Velocity) -> Patterns | None:
     )
 
 
-def capacity_of(capacity_by_day: Mapping[date, float], start: date, weeks: int) -> float:
-    """Person-days of a sprint of so many weeks; days that are not worked are not in the mapping."""
+def capacity_of(seen: Observation, start: date | None, weeks: int) -> float | None:
+    """Person-days of a sprint of so many weeks; None if there is no sprint, or the capacity is not known."""
+    if seen.capacity_by_day is None or start is None:
+        return None
     days = (start + timedelta(days=offset) for offset in range(7 * weeks))
-    return round(sum(capacity_by_day.get(day, 0.0) for day in days), 4)
+    # Days that are not worked are not in the mapping.
+    return round(sum(seen.capacity_by_day.get(day, 0.0) for day in days), 4)
 
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")

@@ -1,0 +1,162 @@
+"""Memory: embeds situations, finds like ones, and keeps every episode embedded."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from dsm.embedding.v1 import embedding_service_pb2 as pb
+from dsm.embedding.v1 import embedding_service_pb2_grpc
+
+from services.kit.callee import Callee
+from services.kit.database import Database
+from services.kit.errors import DsmError
+from services.orchestrator.domain.adjustment import Recollection
+from services.orchestrator.store import episodes
+from services.orchestrator.store.episodes import EpisodeFilter, Match, Vector
+
+log = structlog.get_logger()
+
+RECALLED = 5
+CACHE_SECONDS = 3600.0
+CACHE_ENTRIES = 1024
+# One call of EmbedBatch; how often episodes that could not be embedded are tried again.
+BATCH = 64
+RETRY_SECONDS = 5.0
+BATCH_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What memory says about a situation; `degraded` names what it could not look at."""
+
+    episodes: tuple[Recollection, ...] = ()
+    degraded: tuple[str, ...] = ()
+    cache_hit: bool = False
+    embedding_model: str = ""
+
+
+class Memory:
+    """The episodes of one database, searched by the vectors of the embedding service."""
+
+    def __init__(
+        self, database: Database, embedding: Callee, *, embed_seconds: float, retrieval_seconds: float
+    ) -> None:
+        self._database = database
+        self._embedding = embedding
+        self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(embedding.channel)
+        self._embed_seconds = embed_seconds
+        self._retrieval_seconds = retrieval_seconds
+        self._cache = _Cache()
+        self._wake = asyncio.Event()
+        self._model = ""
+
+    async def recall(self, situation: str) -> Recall:
+        """The episodes most like a situation; without them, and saying so, if they cannot be had in time."""
+        try:
+            vector, cached = await self._vector_of(situation)
+        except DsmError:
+            return Recall(degraded=("embedding unavailable",))
+        try:
+            async with asyncio.timeout(self._retrieval_seconds):
+                matches = await episodes.search(self._database.read, vector, EpisodeFilter(), RECALLED)
+        except TimeoutError:
+            return Recall((), ("retrieval timed out",), cached, vector.model)
+        except DsmError:
+            return Recall((), ("retrieval failed",), cached, vector.model)
+        return Recall(tuple(map(_recollect, matches)), (), cached, vector.model)
+
+    async def search(self, text: str, wanted: EpisodeFilter, limit: int, least: float) -> tuple[list[Match], str]:
+        """The episodes most like a text, and the model that compared them. Raises if the text cannot be embedded."""
+        vector, _ = await self._vector_of(text)
+        matches = await episodes.search(self._database.read, vector, wanted, limit)
+        return [match for match in matches if match.similarity >= least], vector.model
+
+    def wake(self) -> None:
+        """Say that there are new episodes to embed."""
+        self._wake.set()
+
+    async def keep_embedded(self) -> None:
+        """Embed every episode that has no vector by the present model, for ever."""
+        while True:
+            # The embedding service or the database away: the episodes wait, and nobody else has to.
+            with suppress(DsmError):
+                while await self._embed_some():
+                    pass
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def _vector_of(self, text: str) -> tuple[Vector, bool]:
+        if kept := self._cache.get(text):
+            return kept, True
+        request = pb.EmbedRequest(text=text)
+        answer = await self._embedding.call(self._stub.Embed, request, pb.EmbedResponse, timeout=self._embed_seconds)
+        vector = Vector(answer.model, tuple(answer.embedding.values))
+        self._cache.put(text, vector)
+        await self._notice(answer.model)
+        return vector, False
+
+    async def _embed_some(self) -> bool:
+        """Embed one batch; False if there is nothing left."""
+        texts = await episodes.waiting(self._database.read, BATCH)
+        if not texts:
+            return False
+        request = pb.EmbedBatchRequest(texts=texts.values())
+        answer = await self._embedding.call(
+            self._stub.EmbedBatch, request, pb.EmbedBatchResponse, timeout=BATCH_SECONDS
+        )
+        vectors = [Vector(answer.model, tuple(embedding.values)) for embedding in answer.embeddings]
+        async with self._database.write(keyed=False) as tx:
+            await episodes.embed(tx, dict(zip(texts, vectors, strict=True)), answer.model)
+        await self._notice(answer.model)
+        return True
+
+    async def _notice(self, model: str) -> None:
+        """Have everything embedded again if the embedding service has changed its model."""
+        if model == self._model:
+            return
+        self._cache.forget()
+        async with self._database.write(keyed=False) as tx:
+            outdated = await episodes.outdate(tx, model)
+        self._model = model
+        if outdated:
+            log.info("memory.model_changed", model=model, episodes=outdated)
+            self.wake()
+
+
+class _Cache:
+    """Vectors of the texts last asked for, each kept for an hour; the least recently kept goes first."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[str, tuple[float, Vector]] = OrderedDict()
+
+    def get(self, text: str) -> Vector | None:
+        """The vector of a text, if it is kept and not too old."""
+        kept_at, vector = self._entries.get(text, (0.0, None))
+        return vector if vector and time.monotonic() - kept_at < CACHE_SECONDS else None
+
+    def put(self, text: str, vector: Vector) -> None:
+        """Keep a vector."""
+        self._entries[text] = (time.monotonic(), vector)
+        self._entries.move_to_end(text)
+        if len(self._entries) > CACHE_ENTRIES:
+            self._entries.popitem(last=False)
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._entries.clear()
+
+
+def _recollect(match: Match) -> Recollection:
+    episode = match.episode
+    return Recollection(
+        episode_id=episode.episode_id,
+        project_id=episode.record.project_id,
+        similarity=match.similarity,
+        sprint_duration_weeks=episode.record.final.sprint_duration_weeks,
+        outcome=episode.outcome,
+    )

@@ -1,0 +1,183 @@
+"""Looks at a project: everything that other services know of it, asked at once."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import UTC, date, timedelta
+from typing import Any, TypeVar
+
+from dsm.backlog.v1 import backlog_service_pb2, backlog_service_pb2_grpc
+from dsm.chronicle.v1 import chronicle_service_pb2, chronicle_service_pb2_grpc
+from dsm.project.v1 import project_pb2, project_service_pb2, project_service_pb2_grpc
+from dsm.sprint.v1 import sprint_pb2, sprint_service_pb2, sprint_service_pb2_grpc
+
+from services.kit.callee import Callee
+from services.kit.clock import Clock, day_in
+from services.kit.convert import to_date
+from services.kit.errors import Code, DsmError
+from services.orchestrator.convert import neighbours
+from services.orchestrator.domain.errors import DateOutOfRange, ProjectNotActive
+from services.orchestrator.domain.situation import (
+    LONGEST_SPRINT_WEEKS,
+    Backlog,
+    Glance,
+    Membership,
+    Observation,
+    OpenSprint,
+    Options,
+    Velocity,
+    check_options,
+)
+
+T = TypeVar("T")
+
+# History is worth waiting for only a little: a decision can do without it.
+HISTORY_SECONDS = 1.0
+HISTORY_SPRINTS = 20
+_TEAM_PAGE = 250
+_FARTHEST_START = timedelta(days=366)
+_OPEN_STATES = (
+    sprint_pb2.SPRINT_STATE_PLANNING,
+    sprint_pb2.SPRINT_STATE_IN_PROGRESS,
+    sprint_pb2.SPRINT_STATE_CLOSING,
+)
+
+
+class Observer:
+    """Asks the project, backlog and sprint services, which must answer, and the chronicle, which may be away."""
+
+    def __init__(self, project: Callee, backlog: Callee, sprint: Callee, chronicle: Callee, clock: Clock) -> None:
+        self._project, self._projects = project, project_service_pb2_grpc.ProjectServiceStub(project.channel)
+        self._backlog, self._backlogs = backlog, backlog_service_pb2_grpc.BacklogServiceStub(backlog.channel)
+        self._sprint, self._sprints = sprint, sprint_service_pb2_grpc.SprintServiceStub(sprint.channel)
+        self._chronicle = chronicle
+        self._chronicles = chronicle_service_pb2_grpc.ChronicleServiceStub(chronicle.channel)
+        self._clock = clock
+
+    async def observe(self, project_id: str, options: Options) -> Observation:
+        """Everything that a decision looks at, in one round of calls.
+
+        Raises ProjectNotActive, DateOutOfRange, ScheduleInvalid, and what a service that must answer says.
+        """
+        first = self._first_day(options)
+        degraded: list[str] = []
+        project, team, backlog, sprints, capacity, velocity = await _all_or_first_error(
+            self.project(project_id),
+            self.team(project_id),
+            self.backlog(project_id),
+            self.open_sprints(project_id),
+            _unless_away("capacity", self.capacity(project_id, first), degraded),
+            _unless_away("chronicle", self.velocity(project_id), degraded),
+        )
+        if project.status != project_pb2.PROJECT_STATUS_ACTIVE:
+            status = project_pb2.ProjectStatus.Name(project.status).removeprefix("PROJECT_STATUS_")
+            raise ProjectNotActive(project_id, status)
+        today = check_options(options, day_in(self._clock(), project.time_zone or "UTC"))
+        return Observation(
+            project_id=project_id,
+            today=today,
+            team=team,
+            backlog=backlog,
+            sprint=sprints[0] if sprints else None,
+            capacity_by_day=capacity,
+            velocity=velocity,
+            degraded=tuple(sorted(degraded)),
+        )
+
+    async def glance(self, project_id: str) -> Glance:
+        """What can be had of a project; PROJECT_NOT_FOUND if there is none."""
+        degraded: list[str] = []
+        _, backlog, sprints, velocity = await asyncio.gather(
+            _unless_away("project", self.project(project_id), degraded),
+            _unless_away("backlog", self.backlog(project_id), degraded),
+            _unless_away("sprint", self.open_sprints(project_id), degraded),
+            _unless_away("chronicle", self.velocity(project_id), degraded),
+        )
+        return Glance(backlog, sprints, velocity, tuple(sorted(degraded)))
+
+    async def project(self, project_id: str) -> project_pb2.Project:
+        """The project; PROJECT_NOT_FOUND if there is none."""
+        request = project_service_pb2.GetProjectRequest(project_id=project_id)
+        answer = await self._project.call(self._projects.GetProject, request, project_service_pb2.GetProjectResponse)
+        return answer.project
+
+    async def team(self, project_id: str) -> tuple[Membership, ...]:
+        """Everybody who is, was or will be on the team."""
+        members: list[Membership] = []
+        request = project_service_pb2.ListTeamMembersRequest(project_id=project_id, page_size=_TEAM_PAGE)
+        while True:
+            answer = await self._project.call(
+                self._projects.ListTeamMembers, request, project_service_pb2.ListTeamMembersResponse
+            )
+            members += neighbours.to_memberships(answer.team_members)
+            if not answer.next_page_token:
+                return tuple(members)
+            request.page_token = answer.next_page_token
+
+    async def backlog(self, project_id: str) -> Backlog:
+        """The backlog's counts."""
+        request = backlog_service_pb2.GetBacklogSummaryRequest(project_id=project_id)
+        answer = await self._backlog.call(
+            self._backlogs.GetBacklogSummary, request, backlog_service_pb2.GetBacklogSummaryResponse
+        )
+        return neighbours.to_backlog(answer.summary)
+
+    async def open_sprints(self, project_id: str) -> Sequence[OpenSprint]:
+        """The sprint that is not closed: one or none."""
+        request = sprint_service_pb2.ListSprintsRequest(project_id=project_id, states=_OPEN_STATES, page_size=1)
+        answer = await self._sprint.call(self._sprints.ListSprints, request, sprint_service_pb2.ListSprintsResponse)
+        return [neighbours.to_open_sprint(sprint) for sprint in answer.sprints]
+
+    async def velocity(self, project_id: str) -> Velocity:
+        """The closed sprints; none if the chronicle does not know the project."""
+        request = chronicle_service_pb2.GetVelocityRequest(project_id=project_id, max_sprints=HISTORY_SPRINTS)
+        try:
+            answer = await self._chronicle.call(
+                self._chronicles.GetVelocity,
+                request,
+                chronicle_service_pb2.GetVelocityResponse,
+                timeout=HISTORY_SECONDS,
+            )
+        except DsmError as error:
+            if error.code is Code.NOT_FOUND:
+                return Velocity()
+            raise
+        return neighbours.to_velocity(answer.velocity)
+
+    async def capacity(self, project_id: str, first: date) -> Mapping[date, float]:
+        """Person-days of the team by day, from a day on, for as long as the longest sprint."""
+        # Two days more: the first may be that of a time zone behind UTC, the sprint's that of one ahead.
+        last = first + timedelta(days=7 * LONGEST_SPRINT_WEEKS + 2)
+        request = project_service_pb2.GetCapacityRequest(
+            project_id=project_id, start_date=first.isoformat(), end_date=last.isoformat()
+        )
+        answer = await self._project.call(self._projects.GetCapacity, request, project_service_pb2.GetCapacityResponse)
+        return {to_date(day.date, ""): day.person_days for day in answer.days}
+
+    def _first_day(self, options: Options) -> date:
+        """The first day of a sprint as far as it can be known before the project's time zone is."""
+        today = self._clock().astimezone(UTC).date()
+        if options.start_date and options.start_date > today + _FARTHEST_START:
+            raise DateOutOfRange("options.start_date", "must be within a year", options.start_date)
+        if options.as_of_date and options.as_of_date > today + timedelta(days=1):
+            raise DateOutOfRange("options.as_of_date", "must not be in the future", options.as_of_date)
+        return options.start_date or options.as_of_date or today - timedelta(days=1)
+
+
+async def _unless_away(part: str, call: Awaitable[T], degraded: list[str]) -> T | None:
+    """What a call gives, or None with a word about it if it fails. That there is no such project is no such failure."""
+    try:
+        return await call
+    except DsmError as error:
+        if error.code is Code.NOT_FOUND:
+            raise
+        degraded.append(f"{part} unavailable")
+        return None
+
+
+async def _all_or_first_error(*calls: Awaitable[Any]) -> list[Any]:
+    """Every result; else the first error in the order of the calls, whichever came first in time."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
