@@ -33,6 +33,14 @@ _COMMANDS = (
     "migrate",
     "events",
     "doctor",
+    "importing",
+    "planning",
+    "scrum",
+    "close",
+    "board",
+    "report",
+    "decide",
+    "demo",
 )
 
 app = typer.Typer(
