@@ -60,6 +60,10 @@ class Ending:
         """Every task that ends now."""
         return self.completed + self.released
 
+    def with_retrospective(self, retrospective_id: str) -> "Ending":
+        """The same, with the sprint naming its retrospective."""
+        return replace(self, sprint=replace(self.sprint, retrospective_id=retrospective_id))
+
 
 def close(
     sprint: Sprint,

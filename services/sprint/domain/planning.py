@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 
 from services.kit.errors import FailedPrecondition
-from services.sprint.domain.sprint import Member
+from services.sprint.domain.sprint import Member, Sprint, SprintState, SprintTask, TaskState, moved, points_of
 
 # A first sprint: 8 points per person and two weeks, the start that SAFe gives teams without a history.
 DEFAULT_POINTS_PER_PERSON_DAY = Decimal("0.8")
@@ -124,6 +125,17 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserved:
+    """A task as the backlog gave it for a sprint, with both services' versions of it."""
+
+    candidate: Candidate
+    title: str
+    progress_percent: int
+    version: int
+    backlog_version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reassignment:
     """A task that changed hands, and why."""
 
@@ -211,6 +223,48 @@ def assign(candidates: Sequence[Candidate], members: Sequence[Member]) -> Assign
         if c.assignee_id and c.assignee_id != split.assignees[c.task_id]
     )
     return Assignment(split.assignees, reassignments)
+
+
+def keep_assignees(candidates: Sequence[Candidate]) -> Assignment:
+    """Leave every task with who has it, or with nobody."""
+    return Assignment({c.task_id: c.assignee_id for c in candidates})
+
+
+def begin(
+    sprint: Sprint,
+    reserved: Sequence[Reserved],
+    assignees: Mapping[str, str],
+    versions: Mapping[str, int],
+    now: datetime,
+) -> tuple[Sprint, list[SprintTask]]:
+    """The sprint under way, and its tasks in planning order, each with the version after its last one.
+
+    `versions` are the last ones known here; the backlog's memory of them counts too, should it be the newer.
+    """
+    tasks = [
+        SprintTask(
+            sprint_id=sprint.sprint_id,
+            task_id=task.candidate.task_id,
+            project_id=sprint.project_id,
+            title=task.title,
+            points=task.candidate.points,
+            state=TaskState.ASSIGNED_TO_SPRINT,
+            assignee_id=assignees[task.candidate.task_id],
+            progress_percent=task.progress_percent,
+            version=max(task.version, versions.get(task.candidate.task_id, 0)) + 1,
+            position=position,
+            add_date=sprint.start_date,
+            complete_date=None,
+            outcome=None,
+            update_time=now,
+            backlog_version=task.backlog_version,
+        )
+        for position, task in enumerate(reserved, start=1)
+    ]
+    started = replace(
+        moved(sprint, SprintState.IN_PROGRESS, now), planned_tasks=len(tasks), planned_points=points_of(tasks)
+    )
+    return started, tasks
 
 
 def loads(members: Sequence[Member], given: Sequence[tuple[str, Decimal | None]]) -> tuple[PersonLoad, ...]:

@@ -9,7 +9,6 @@ from enum import StrEnum
 from services.kit.errors import FailedPrecondition, InvalidArgument, NotFound
 
 DEFAULT_WEEKS = 2
-LONGEST_TITLE = 500
 
 
 class SprintState(StrEnum):
@@ -191,8 +190,11 @@ class DateOutOfRange(InvalidArgument):
 
 
 def last_day(start: date, weeks: int) -> date:
-    """The last day of a sprint, included: start + 7 x weeks - 1."""
-    return start + timedelta(days=7 * weeks - 1)
+    """The last day of a sprint, included: start + 7 x weeks - 1; DateOutOfRange past the calendar's end."""
+    try:
+        return start + timedelta(days=7 * weeks - 1)
+    except OverflowError:
+        raise DateOutOfRange("start_date", "must leave room for the sprint in the calendar", start) from None
 
 
 def check_in_progress(sprint_id: str, state: SprintState) -> None:

@@ -1,0 +1,48 @@
+"""Puts the sprint service together."""
+
+from dsm.sprint.v1 import daily_scrum_service_pb2, sprint_service_pb2
+from dsm.sprint.v1.daily_scrum_service_pb2_grpc import (
+    DailyScrumServiceServicer,
+    add_DailyScrumServiceServicer_to_server,
+)
+from dsm.sprint.v1.sprint_service_pb2_grpc import add_SprintServiceServicer_to_server
+from pydantic import Field
+
+from services.kit.clock import utc_now
+from services.kit.service import StatefulService
+from services.kit.settings import StatefulSettings
+from services.sprint import events
+from services.sprint.handlers import SprintHandlers
+from services.sprint.handlers.neighbours import Neighbours
+
+NAME = "sprint"
+
+
+class SprintSettings(StatefulSettings):
+    """Settings of the sprint service."""
+
+    project_address: str = Field(description="The project service, as host:port.")
+    backlog_address: str = Field(description="The backlog service, as host:port.")
+
+
+SETTINGS = SprintSettings
+
+
+def build(settings: SprintSettings) -> StatefulService:
+    """The service, not started."""
+    service = StatefulService(NAME, settings)
+    neighbours = Neighbours(
+        service.callee("project", settings.project_address), service.callee("backlog", settings.backlog_address)
+    )
+    # Changes of scope and WatchSprint are not built yet: the generated base answers them.
+    handlers = SprintHandlers(service.database, neighbours, service.with_sagas(), utc_now)  # type: ignore[abstract]
+    service.serve(
+        sprint_service_pb2.DESCRIPTOR.services_by_name["SprintService"], add_SprintServiceServicer_to_server, handlers
+    )
+    service.serve(
+        daily_scrum_service_pb2.DESCRIPTOR.services_by_name["DailyScrumService"],
+        add_DailyScrumServiceServicer_to_server,
+        DailyScrumServiceServicer(),  # type: ignore[abstract]  # not built yet: the generated base answers
+    )
+    service.consume("DSM_BACKLOG", events.FOLLOWED, events.apply)
+    return service

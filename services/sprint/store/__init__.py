@@ -1,0 +1,1 @@
+"""Every query of the sprint service, by noun."""

@@ -1,0 +1,260 @@
+"""Tasks of sprints, the work reported on them, and changes of scope."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from typing import Any
+
+from dsm.events.v1 import event_pb2
+from google.protobuf.message import Message
+from psycopg.rows import dict_row, kwargs_row
+
+from services.kit.database import Database, ReadHandle, Row, WriteHandle
+from services.kit.paging import Page
+from services.sprint.domain.burndown import Scope, ScopeChange
+from services.sprint.domain.progress import TaskNotInSprint
+from services.sprint.domain.scrum import Entry
+from services.sprint.domain.sprint import Outcome, SprintState, SprintTask, TaskState, TaskSummary
+
+_COLUMNS = ", ".join(f"t.{field.name}" for field in fields(SprintTask))
+_OF_SPRINT = f"SELECT {_COLUMNS} FROM sprint_task t WHERE sprint_id = %(sprint_id)s ORDER BY position, task_id"
+# Tasks are locked in one order, so that two transactions that lock several do not wait for each other.
+_LOCK_OF_SPRINT = _OF_SPRINT + " FOR UPDATE"
+_PAGE = """
+    SELECT {columns} FROM sprint_task t WHERE sprint_id = %(sprint_id)s {filters}
+    ORDER BY position, task_id LIMIT %(limit)s
+"""
+_SUMMARIES = """
+    SELECT sprint_id, count(*) AS total_tasks,
+           count(*) FILTER (WHERE state = 'COMPLETED') AS completed_tasks,
+           count(*) FILTER (WHERE state = 'BLOCKED') AS blocked_tasks,
+           count(*) FILTER (WHERE state = 'IN_PROGRESS') AS in_progress_tasks,
+           coalesce(sum(points), 0) AS total_points,
+           coalesce(sum(points) FILTER (WHERE state = 'COMPLETED'), 0) AS completed_points
+    FROM sprint_task
+    WHERE sprint_id = ANY(%(sprint_ids)s) AND (outcome IS NULL OR outcome NOT IN ('REMOVED', 'CANCELLED'))
+    GROUP BY sprint_id
+"""
+_CURRENT = f"""
+    SELECT {_COLUMNS}, s.state AS sprint_state, s.start_date, s.end_date, s.time_zone
+    FROM sprint_task t JOIN sprint s USING (sprint_id)
+    WHERE t.task_id = %(task_id)s AND t.outcome IS NULL
+"""
+_LOCK = "SELECT 1 FROM sprint_task WHERE task_id = %(task_id)s AND outcome IS NULL FOR UPDATE"
+_LAST_VERSIONS = """
+    SELECT task_id, max(version) AS version FROM sprint_task WHERE task_id = ANY(%(task_ids)s) GROUP BY task_id
+"""
+_INSERT = """
+    INSERT INTO sprint_task (sprint_id, task_id, project_id, title, points, state, assignee_id, progress_percent,
+                             version, backlog_version, position, add_date, update_time)
+    VALUES (%(sprint_id)s, %(task_id)s, %(project_id)s, %(title)s, %(points)s, %(state)s, %(assignee_id)s,
+            %(progress_percent)s, %(version)s, %(backlog_version)s, %(position)s, %(add_date)s, %(update_time)s)
+"""
+# Only over the version that was read: whoever changed the task meanwhile, also by closing its sprint, had moved it on.
+_CHANGE = """
+    UPDATE sprint_task SET state = %(state)s, progress_percent = %(progress_percent)s, version = %(version)s,
+                           complete_date = %(complete_date)s, update_time = %(update_time)s
+    WHERE sprint_id = %(sprint_id)s AND task_id = %(task_id)s AND version = %(version)s - 1
+"""
+_ENTRY = """
+    INSERT INTO progress_entry (sprint_id, task_id, employee_id, work_date, from_percent, to_percent, work_note, plan,
+                                create_time)
+    SELECT %(sprint_id)s, %(task_id)s, %(employee_id)s, %(work_date)s::date, %(from_percent)s::integer,
+           %(to_percent)s::integer, %(work_note)s, %(plan)s, %(create_time)s::timestamptz
+"""
+_SAVE_ALL = """
+    UPDATE sprint_task SET state = %(state)s, progress_percent = %(progress_percent)s, version = %(version)s,
+                           complete_date = %(complete_date)s, outcome = %(outcome)s, update_time = %(update_time)s
+    WHERE sprint_id = %(sprint_id)s AND task_id = %(task_id)s
+"""
+# Moves the versions of what is unfinished on: progress that read the older ones comes too late, and sees why.
+_FREEZE = f"""
+    UPDATE sprint_task t SET version = t.version + 1, update_time = %(now)s
+    FROM (SELECT task_id FROM sprint_task
+          WHERE sprint_id = %(sprint_id)s AND outcome IS NULL AND state <> 'COMPLETED'
+          ORDER BY position, task_id FOR UPDATE) locked
+    WHERE t.sprint_id = %(sprint_id)s AND t.task_id = locked.task_id
+    RETURNING {_COLUMNS}
+"""
+_UNREPORTED = """
+    SELECT entry_id, task_id, employee_id, work_date, from_percent, to_percent, work_note, plan, create_time
+    FROM progress_entry
+    WHERE sprint_id = %(sprint_id)s AND report_date IS NULL AND work_date <= %(day)s
+    ORDER BY entry_id
+"""
+_REPORTED = "UPDATE progress_entry SET report_date = %(day)s WHERE entry_id = ANY(%(entry_ids)s)"
+_SCOPE = """
+    SELECT change_date, kind, points FROM scope_change WHERE sprint_id = %(sprint_id)s
+    ORDER BY change_date, scope_change_id
+"""
+# A batch may hold several changes of a task: the newest counts. What changed in points is a change of scope.
+_FOLLOW = """
+    WITH news AS (
+        SELECT DISTINCT ON (task_id) * FROM unnest(
+            %(task_ids)s::text[], %(titles)s::text[], %(points)s::numeric[], %(versions)s::bigint[]
+        ) AS n(task_id, title, points, version) ORDER BY task_id, version DESC
+    ), old AS (
+        SELECT t.sprint_id, t.task_id, t.points, s.time_zone, s.start_date, s.end_date
+        FROM sprint_task t JOIN sprint s USING (sprint_id) JOIN news n ON n.task_id = t.task_id
+        WHERE t.outcome IS NULL AND t.backlog_version < n.version
+        ORDER BY t.task_id FOR UPDATE OF t
+    ), followed AS (
+        UPDATE sprint_task t SET title = n.title, points = n.points, backlog_version = n.version
+        FROM news n JOIN old o USING (task_id)
+        WHERE t.sprint_id = o.sprint_id AND t.task_id = o.task_id
+        RETURNING t.sprint_id, t.task_id, coalesce(t.points, 0) - coalesce(o.points, 0) AS added,
+                  least(o.end_date, greatest(o.start_date, (%(now)s AT TIME ZONE o.time_zone)::date)) AS day
+    )
+    INSERT INTO scope_change (sprint_id, task_id, change_date, kind, points)
+    SELECT sprint_id, task_id, day, 'ESTIMATED', added FROM followed WHERE added <> 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A task in an open sprint, with what a report of work needs to know of the sprint."""
+
+    task: SprintTask
+    sprint_state: SprintState
+    start_date: date
+    end_date: date
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """Work reported, and its key."""
+
+    entry_id: int
+    entry: Entry
+
+
+async def of_sprint(db: ReadHandle, sprint_id: str) -> list[SprintTask]:
+    """A sprint's tasks by position."""
+    return await db.all(_OF_SPRINT, {"sprint_id": sprint_id}, row=_row)
+
+
+async def lock_of_sprint(tx: WriteHandle, sprint_id: str) -> list[SprintTask]:
+    """A sprint's tasks by position, which nobody else changes until the transaction ends."""
+    return await tx.all(_LOCK_OF_SPRINT, {"sprint_id": sprint_id}, row=_row)
+
+
+async def page(db: ReadHandle, page: Page, sprint_id: str, assignee_id: str) -> list[SprintTask]:
+    """A page of a sprint's tasks by position."""
+    filters = "AND assignee_id = %(assignee_id)s " if assignee_id else ""
+    filters += "AND (position, task_id) > (%(position)s, %(task_id)s)" if page.after else ""
+    position, task_id = page.after or (None, None)
+    params = {"sprint_id": sprint_id, "assignee_id": assignee_id, "limit": page.limit}
+    params |= {"position": position, "task_id": task_id}
+    return await db.all(_PAGE.format(columns=_COLUMNS, filters=filters), params, row=_row)
+
+
+async def summaries(db: ReadHandle, sprint_ids: Collection[str]) -> dict[str, TaskSummary]:
+    """Counts of sprints' tasks, by sprint; one without tasks has an empty count."""
+    found = {row.pop("sprint_id"): row for row in await db.rows(_SUMMARIES, {"sprint_ids": list(sprint_ids)})}
+    return {sprint_id: TaskSummary(**found.get(sprint_id, {})) for sprint_id in sprint_ids}
+
+
+async def current(db: ReadHandle, task_id: str) -> Current:
+    """A task in the open sprint that it is in; TaskNotInSprint."""
+    found = await db.maybe(_CURRENT, {"task_id": task_id}, row=_current_row)
+    if found is None:
+        raise TaskNotInSprint(task_id)
+    return found
+
+
+async def lock_current(tx: WriteHandle, task_id: str) -> Current:
+    """The same, which nobody else changes until the transaction ends."""
+    await tx.value(_LOCK, {"task_id": task_id})
+    # Read after the lock was waited for: the lock's own statement would still see the sprint as it was before.
+    return await current(tx, task_id)
+
+
+async def last_versions(db: ReadHandle, task_ids: Collection[str]) -> dict[str, int]:
+    """The last version of each task that ever was in a sprint."""
+    rows = await db.rows(_LAST_VERSIONS, {"task_ids": list(task_ids)})
+    return {row["task_id"]: row["version"] for row in rows}
+
+
+async def insert(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
+    """Put tasks into a sprint."""
+    await tx.execute_many(_INSERT, [_params(task) for task in tasks])
+
+
+async def progress(
+    database: Database, task: SprintTask, entry: Entry, *, event: event_pb2.Event, reply: Message
+) -> bool:
+    """Store a report of work, its event and its answer in one statement; False if the task was changed meanwhile."""
+    changed = await database.change(
+        _CHANGE + " RETURNING task_id",
+        _params(task) | _entry_params(task.sprint_id, entry),
+        also={"entered": _ENTRY + " FROM change RETURNING 1"},
+        row=dict_row,
+        events=[event],
+        reply=reply,
+    )
+    return bool(changed)
+
+
+async def save(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
+    """Store tasks that were locked and changed."""
+    await tx.execute_many(_SAVE_ALL, [_params(task) for task in tasks])
+
+
+async def add_entries(tx: WriteHandle, sprint_id: str, entries: Sequence[Entry]) -> None:
+    """Store work reported on tasks that were locked."""
+    await tx.execute_many(_ENTRY, [_entry_params(sprint_id, entry) for entry in entries])
+
+
+async def freeze(tx: WriteHandle, sprint_id: str, now: object) -> list[SprintTask]:
+    """Give each unfinished task of a sprint that closes its last version; the tasks by position."""
+    frozen = await tx.all(_FREEZE, {"sprint_id": sprint_id, "now": now}, row=_row)
+    return sorted(frozen, key=lambda task: (task.position, task.task_id))
+
+
+async def unreported(db: ReadHandle, sprint_id: str, day: date) -> list[StoredEntry]:
+    """Work up to a day that is in no daily scrum report yet."""
+    return await db.all(_UNREPORTED, {"sprint_id": sprint_id, "day": day}, row=kwargs_row(_stored_entry))
+
+
+async def mark_reported(tx: WriteHandle, entry_ids: Collection[int], day: date) -> None:
+    """Note that work is in the report of a day."""
+    await tx.execute(_REPORTED, {"entry_ids": list(entry_ids), "day": day})
+
+
+async def scope_changes(db: ReadHandle, sprint_id: str) -> list[ScopeChange]:
+    """How a sprint's scope changed, by day."""
+    return await db.all(_SCOPE, {"sprint_id": sprint_id}, row=kwargs_row(_scope_change))
+
+
+async def follow_backlog(tx: WriteHandle, news: Row) -> None:
+    """Take title and points of open sprints' tasks from newer versions of the backlog."""
+    await tx.execute(_FOLLOW, news)
+
+
+def _params(task: SprintTask) -> Row:
+    return {field.name: getattr(task, field.name) for field in fields(task)}
+
+
+def _entry_params(sprint_id: str, entry: Entry) -> Row:
+    return {"sprint_id": sprint_id} | {field.name: getattr(entry, field.name) for field in fields(entry)}
+
+
+def _task(*, state: str, outcome: str | None, **plain: Any) -> SprintTask:
+    return SprintTask(state=TaskState(state), outcome=Outcome(outcome) if outcome else None, **plain)
+
+
+def _current(*, sprint_state: str, start_date: date, end_date: date, time_zone: str, **task: Any) -> Current:
+    return Current(_task(**task), SprintState(sprint_state), start_date, end_date, time_zone)
+
+
+def _stored_entry(*, entry_id: int, **plain: Any) -> StoredEntry:
+    return StoredEntry(entry_id, Entry(**plain))
+
+
+def _scope_change(*, kind: str, **plain: Any) -> ScopeChange:
+    return ScopeChange(kind=Scope(kind), **plain)
+
+
+_row = kwargs_row(_task)
+_current_row = kwargs_row(_current)
