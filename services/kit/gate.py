@@ -212,7 +212,9 @@ async def _answer_once(
 ) -> Any:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            if at_hand.request_key and database and (kept := await _kept_answer(database, at_hand.request_key)):
+            kept = await _kept_answer(database, at_hand.request_key) if at_hand.request_key and database else None
+            # An answer without fields is kept as no bytes, which is an answer too.
+            if kept is not None:
                 return kept
             return await behaviour(request, context)
         except AlreadyAnswered:
