@@ -1,0 +1,1 @@
+"""What history is made of, and what can be computed from it."""

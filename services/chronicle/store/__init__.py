@@ -1,0 +1,1 @@
+"""Every table and query of the chronicle, by kind of note."""
