@@ -14,13 +14,10 @@ _MOST_LABELS = 7
 
 def bar(value: float, full: float, *, mark: float | None = None, width: int = 24) -> Text:
     """A bar of `width` cells that is full at `full`; `mark` is shown as a line at its place."""
-    filled = round(width * value / full) if full > 0 else 0
-    cells = ["█"] * min(filled, width) + ["·"] * (width - filled)
-    text = Text("".join(cells))
-    text.stylize("cyan", 0, filled)
-    text.stylize("dim", filled, width)
-    if mark is not None and full > 0:
-        at = min(width - 1, round(width * mark / full))
+    filled = _cells(value, full, width)
+    text = Text.assemble(("█" * filled, "cyan"), ("·" * (width - filled), "dim"))
+    if mark is not None:
+        at = min(width - 1, _cells(mark, full, width))
         text = text[:at] + Text("│", style="bold yellow") + text[at + 1 :]
     return text
 
@@ -59,6 +56,10 @@ def velocity(sprints: Sequence[SprintVelocity]) -> list[tuple[str, Text, str]]:
         (name, bar(done, full, mark=planned, width=40), f"{done:g} of {planned:g} {unit}")
         for name, done, planned in figures
     ]
+
+
+def _cells(value: float, full: float, width: int) -> int:
+    return round(width * min(value, full) / full) if full > 0 else 0
 
 
 def _figure(title: str) -> Any:
