@@ -79,15 +79,16 @@ S = TypeVar("S", bound=Settings)
 def load(kind: type[S], environ: Mapping[str, str], service: str = "", **given: object) -> S:
     """Read the settings of a service, or of the process if no service is named; `given` wins over the environment."""
     values: dict[str, object] = {}
+    names: dict[str, str] = {}
     for field in kind.model_fields:
         for prefix in (f"{PREFIX}{service.upper()}_", PREFIX) if service else (PREFIX,):
             if (name := prefix + field.upper()) in environ:
-                values[field] = environ[name]
+                values[field], names[field] = environ[name], name
                 break
     try:
         return kind(**(values | given))
     except ValidationError as error:
-        raise SettingsError(_sentence(error, service)) from None
+        raise SettingsError(_sentence(error, service, names)) from None
 
 
 def refuse_unknown(environ: Mapping[str, str], kinds: Mapping[str, type[Settings]]) -> None:
@@ -101,10 +102,11 @@ def refuse_unknown(environ: Mapping[str, str], kinds: Mapping[str, type[Settings
             raise SettingsError(f"{name} is not a setting of DSM: remove it, or correct its name.")
 
 
-def _sentence(error: ValidationError, service: str) -> str:
+def _sentence(error: ValidationError, service: str, names: Mapping[str, str]) -> str:
+    """`names` tells which variable a field was read from: the one to correct."""
     first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else "settings"
-    name = PREFIX + (f"{service.upper()}_" if service else "") + field.upper()
+    name = names.get(field) or PREFIX + (f"{service.upper()}_" if service else "") + field.upper()
     if first["type"] == "missing":
         return f"{name} is not set: {service or 'the process'} cannot start without it."
     return f"{name} is not valid: {first['msg'].lower()}."
