@@ -23,7 +23,7 @@ from services.cli.names import DEFAULT_NATS_URL
 from services.cli.output import JsonOption, out, plain
 from services.local.folder import read_state
 
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 3.0
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST_VALUE = 40
 _MOST_DETAILS = 8
@@ -64,11 +64,14 @@ def tail(
     as_json: JsonOption = False,
 ) -> None:
     """Follow the events live, one line each; with --json one JSON object per line."""
+    from services.kit import log
+
     state = read_state(data_folder(data))
     url = nats_url or (state.urls.get("nats") if state else None) or DEFAULT_NATS_URL
     begin = parse_since(since, datetime.now(UTC)) if since else None
     if begin is None and not follow:
         raise CliError("--no-follow needs --since: say from when.")
+    log.configure("ERROR", "console")
     asyncio.run(_tail(url, Wanted(matching(subject), begin, follow, count), as_json))
 
 

@@ -69,23 +69,27 @@ def _row(it: pb.ServiceStatus) -> tuple[str | Text, ...]:
 
 
 def _database(it: pb.ServiceStatus) -> str:
+    """Round trip, and what is odd; what a service does not have stays empty, here and below."""
     if not it.HasField("database"):
-        return "-"
+        return ""
     database = it.database
     if not database.reachable:
         return "unreachable"
-    level = "" if database.migration_revision == database.migration_head else f", needs {database.migration_head}"
-    pool = f"{database.pool_in_use}/{database.pool_size}"
-    return f"{database.latency_ms:.1f} ms, pool {pool}, at {database.migration_revision or 'none'}{level}"
+    parts = [f"{database.latency_ms:.1f} ms"]
+    if database.pool_waiting:
+        parts.append(f"{database.pool_waiting} wait for {database.pool_size} connections")
+    if database.migration_revision != database.migration_head:
+        parts.append(f"at {database.migration_revision or 'none'}, needs {database.migration_head}")
+    return ", ".join(parts)
 
 
 def _events(it: pb.ServiceStatus) -> str:
     if not it.HasField("event_stream"):
-        return "-"
+        return ""
     stream = it.event_stream
     parts = ["connected" if stream.connected else "unreachable"]
     if stream.outbox_depth:
-        parts.append(f"{stream.outbox_depth} to publish, {stream.outbox_lag_seconds:.0f} s behind")
+        parts.append(f"{stream.outbox_depth} to publish, oldest {stream.outbox_lag_seconds:.0f} s")
     if pending := sum(consumer.pending + consumer.unacknowledged for consumer in stream.consumers):
         parts.append(f"{pending} to apply")
     if stream.dead_letters:
@@ -94,16 +98,23 @@ def _events(it: pb.ServiceStatus) -> str:
 
 
 def _callees(it: pb.ServiceStatus) -> str:
-    return ", ".join(
-        f"{callee.service} {'ok' if callee.reachable else 'away'}{_breaker(callee.breaker)}" for callee in it.callees
-    )
+    """How many are well, and by name those that are not."""
+    odd = [callee for callee in it.callees if not callee.reachable or callee.breaker != pb.BREAKER_STATE_CLOSED]
+    parts = [f"{callee.service} {_reachable(callee.reachable)}{_breaker(callee.breaker)}" for callee in odd]
+    if well := len(it.callees) - len(odd):
+        parts.insert(0, f"{well} ok")
+    return ", ".join(parts)
 
 
 def _embeddings(it: pb.ServiceStatus) -> str:
     if not it.HasField("embedding_backend"):
-        return "-"
+        return ""
     backend = it.embedding_backend
-    return f"{backend.backend} {backend.model} {'ok' if backend.reachable else 'away'}{_breaker(backend.breaker)}"
+    return f"{backend.backend} {_reachable(backend.reachable)}{_breaker(backend.breaker)}"
+
+
+def _reachable(reachable: bool) -> str:
+    return "ok" if reachable else "away"
 
 
 def _breaker(state: pb.BreakerState.ValueType) -> str:
