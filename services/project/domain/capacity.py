@@ -11,6 +11,7 @@ to give. A person is never counted twice: their allocations over all projects st
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -36,21 +37,22 @@ class Member:
     inactive_date: date | None
     pto: tuple[Pto, ...]
 
-    def is_on(self, day: date) -> bool:
-        """True if the person is on the team that day."""
-        return self.place.holds_on(day)
+    def days_on_team(self, days: Sequence[date]) -> Sequence[date]:
+        """Those of some days, which are in order, on which the person is on the team."""
+        return _between(days, self.place.start_date, self.place.end_date or date.max)
 
-    def works_on(self, day: date) -> bool:
-        """True if the person is on the team and active that day."""
-        return self.is_on(day) and (self.inactive_date is None or day < self.inactive_date)
+    def days_active(self, days: Sequence[date]) -> Sequence[date]:
+        """Those of some days, which are in order, on which the person is on the team and active."""
+        on_team = self.days_on_team(days)
+        return on_team if self.inactive_date is None else on_team[: bisect_left(on_team, self.inactive_date)]
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
     """An amount of work: 200ths of a person-day and 20,000ths of an hour."""
 
-    day_parts: int = 0
-    hour_parts: int = 0
+    day_parts: int
+    hour_parts: int
 
     @property
     def person_days(self) -> float:
@@ -61,10 +63,6 @@ class Amount:
     def hours(self) -> float:
         """Hours, correctly rounded."""
         return self.hour_parts / _HOUR_PARTS
-
-    def __add__(self, other: Amount) -> Amount:
-        """Both together."""
-        return Amount(self.day_parts + other.day_parts, self.hour_parts + other.hour_parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ def capacity(project: Project, days: Days, holidays: Sequence[Holiday], team: Se
     """
     off = {holiday.date for holiday in holidays}
     working = [day for day in worked_weekdays(project, days) if day not in off]
-    members = [_member_capacity(member, working) for member in team if any(map(member.is_on, days))]
+    members = [_member_capacity(member, working) for member in team if member.place.holds_in(days.first, days.last)]
     day_parts, hour_parts = dict.fromkeys(working, 0), dict.fromkeys(working, 0)
     for member in members:
         for day, amount in member.days:
@@ -129,34 +127,42 @@ def conflicts(project: Project, days: Days, holidays: Sequence[Holiday], team: S
 
     PTO on a holiday is listed too. Whoever is not on the team, or not active, on a day has no conflict then.
     """
-    found = []
-    for day in worked_weekdays(project, days):
-        found += [Conflict(day, "", ConflictKind.HOLIDAY, h.name, HALVES_PER_DAY) for h in holidays if h.date == day]
-        for member in team:
-            found += _pto_conflicts(member, day)
-    return found
+    weekdays = worked_weekdays(project, days)
+    found = [
+        Conflict(holiday.date, "", ConflictKind.HOLIDAY, holiday.name, HALVES_PER_DAY)
+        for holiday in holidays
+        if holiday.date.isoweekday() in project.working_days
+    ]
+    found += [
+        Conflict(day, member.place.employee_id, ConflictKind.PTO, pto.reason, pto.halves_on(day))
+        for member in team
+        for pto in member.pto
+        for day in _between(member.days_active(weekdays), pto.start_date, pto.end_date)
+    ]
+    return sorted(found, key=lambda conflict: (conflict.date, conflict.employee_id))
 
 
 def _member_capacity(member: Member, working: Sequence[date]) -> MemberCapacity:
-    # A day has one of three amounts, whoever's it is.
-    percent, hundredths = member.place.allocation_percent, int(member.hours_per_day * 100)
-    amounts = [Amount(halves * percent, halves * percent * hundredths) for halves in range(HALVES_PER_DAY + 1)]
-    by_day = tuple((day, amounts[_halves_worked(member, day)]) for day in working if member.is_on(day))
-    total = Amount(sum(a.day_parts for _, a in by_day), sum(a.hour_parts for _, a in by_day))
-    return MemberCapacity(member.place.employee_id, total, by_day, member.skills)
+    worked = dict.fromkeys(member.days_on_team(working), 0)
+    worked |= dict.fromkeys(member.days_active(working), HALVES_PER_DAY)
+    for pto in member.pto:
+        for day in _between(member.days_active(working), pto.start_date, pto.end_date):
+            worked[day] -= pto.halves_on(day)
+    # A day has one of three amounts: each is worked out once, whatever the number of days.
+    amounts = [_amount(member, halves) for halves in range(HALVES_PER_DAY + 1)]
+    return MemberCapacity(
+        employee_id=member.place.employee_id,
+        total=_amount(member, sum(worked.values())),
+        days=tuple((day, amounts[halves]) for day, halves in worked.items()),
+        skills=member.skills,
+    )
 
 
-def _halves_worked(member: Member, day: date) -> int:
-    if not member.works_on(day):
-        return 0
-    return HALVES_PER_DAY - sum(pto.halves_on(day) for pto in member.pto)
+def _amount(member: Member, halves: int) -> Amount:
+    day_parts = halves * member.place.allocation_percent
+    return Amount(day_parts, day_parts * int(member.hours_per_day * 100))
 
 
-def _pto_conflicts(member: Member, day: date) -> list[Conflict]:
-    if not member.works_on(day):
-        return []
-    return [
-        Conflict(day, member.place.employee_id, ConflictKind.PTO, pto.reason, halves)
-        for pto in member.pto
-        if (halves := pto.halves_on(day))
-    ]
+def _between(days: Sequence[date], first: date, last: date) -> Sequence[date]:
+    """Those of some days, which are in order, from `first` to `last`."""
+    return days[bisect_left(days, first) : bisect_right(days, last)]

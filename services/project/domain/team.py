@@ -23,9 +23,13 @@ class TeamMember:
     start_date: date
     end_date: date | None
 
+    def holds_in(self, first: date, last: date) -> bool:
+        """True if the person is on the team on a day of the range, both ends included."""
+        return self.start_date <= last and (self.end_date is None or first <= self.end_date)
+
     def holds_on(self, day: date) -> bool:
         """True if the person is on the team on that day."""
-        return self.start_date <= day and (self.end_date is None or day <= self.end_date)
+        return self.holds_in(day, day)
 
 
 class EmployeeNotActive(FailedPrecondition):
