@@ -1,7 +1,8 @@
 """Benchmarks: `make bench`, or `python -m tests.bench [NAME …] [--calls N] [--tasks N] [--json]`.
 
 Everything is measured in one run against `dsm up` in a process of its own, on a data folder of its own with durable
-settings, and given as a ratio to a bare gRPC echo in the same run: absolute figures say more of the machine than of DSM.
+settings, and given as a ratio to a bare gRPC echo of the same run: absolute figures say more of the machine than of
+DSM.
 """
 
 import argparse
