@@ -466,10 +466,6 @@ async def test_free_notes_are_kept_and_found(world: World) -> None:
     stub, project = await _stub(world), _project()
     sprint_id, task_id = f"{project}-S01", f"{project}-TASK001"
     subjects: list[dict[str, Any]] = [{}, {"sprint_id": sprint_id}, {"sprint_id": sprint_id, "task_id": task_id}]
-        {},
-        {"sprint_id": f"{project}-S01"},
-        {"sprint_id": f"{project}-S01", "task_id": f"{project}-TASK001"},
-    ]
     for number, subject in enumerate(subjects):
         note = FreeNote(project_id=project, text=f"Note {number}", author_id="E001", **subject)
         stored = (await stub.RecordNote(pb.RecordNoteRequest(note=note))).note
