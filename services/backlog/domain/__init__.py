@@ -1,0 +1,1 @@
+"""Tasks, stories, planning and importing as pure functions on frozen values."""

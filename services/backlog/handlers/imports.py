@@ -1,0 +1,7 @@
+"""ImportTasks."""
+
+from services.backlog.handlers.room import Room
+
+
+class ImportHandlers(Room):
+    """ImportTasks."""

@@ -1,0 +1,113 @@
+"""Calls of the sprint service: take tasks for a sprint, give them back."""
+
+from decimal import Decimal
+
+from dsm.backlog.v1 import backlog_service_pb2 as pb
+
+from services.backlog.convert.tasks import from_task
+from services.backlog.domain.course import Change, Release, released, unreserved
+from services.backlog.domain.errors import NoUnassignedTasks, ProjectArchived, ReservationReleased
+from services.backlog.domain.planning import Limits, check_explicit, choose, reserved
+from services.backlog.domain.task import Task
+from services.backlog.events import save_and_tell
+from services.backlog.handlers.room import ARCHIVED, Room
+from services.backlog.store.projects import project_status
+from services.backlog.store.reservations import (
+    end_reservations,
+    forget_reserved,
+    keep_reserved,
+    kept_before,
+    lock_reservation,
+    reserved_ids,
+)
+from services.backlog.store.tasks import (
+    lock_free_tasks,
+    lock_tasks,
+    satisfied_dependencies,
+    tasks_of_sprint,
+    top_rank,
+)
+from services.kit.database import WriteHandle
+from services.kit.gate import Context
+
+_BEFORE_ALL = (-(1 << 63), 0)
+# Candidates looked at beyond the number wanted, for those that wait for others.
+_SPARE = 20
+_CHUNK = 500
+
+
+class ReservationHandlers(Room):
+    """ReserveTasks and ReleaseTasks."""
+
+    async def ReserveTasks(self, request: pb.ReserveTasksRequest, context: Context) -> pb.ReserveTasksResponse:
+        """The top free tasks, or those named; the same again if the sprint has them already."""
+        async with self._db.write() as tx:
+            if await project_status(tx, request.project_id) == ARCHIVED:
+                raise ProjectArchived(request.project_id)
+            if await lock_reservation(tx, request.sprint_id) == "RELEASED":
+                raise ReservationReleased(request.sprint_id)
+            held = await reserved_ids(tx, request.sprint_id)
+            named = set(request.task_ids)
+            if held and named <= held:
+                tasks = await tasks_of_sprint(tx, request.sprint_id)
+                if named:
+                    tasks = [task for task in tasks if task.task_id in named]
+                return tx.reply(pb.ReserveTasksResponse(tasks=map(from_task, tasks), repeated=True))
+            free = await self._named(tx, request, named - held) if named else await self._top(tx, request)
+            changes = reserved(free, request.sprint_id, self._clock())
+            await keep_reserved(tx, request.sprint_id, free)
+            await save_and_tell(tx, changes)
+            return tx.reply(pb.ReserveTasksResponse(tasks=[from_task(after) for _, after in changes]))
+
+    async def ReleaseTasks(self, request: pb.ReleaseTasksRequest, context: Context) -> pb.ReleaseTasksResponse:
+        """Some tasks of a sprint, or its whole reservation."""
+        async with self._db.write() as tx:
+            changes = await (self._release(tx, request) if request.tasks else self._undo(tx, request.sprint_id))
+            await save_and_tell(tx, changes)
+            return tx.reply(pb.ReleaseTasksResponse(released_count=len(changes)))
+
+    async def _top(self, tx: WriteHandle, request: pb.ReserveTasksRequest) -> list[Task]:
+        """Free tasks by rank within the limits. Candidates come in chunks: some may wait for others."""
+        max_points = Decimal(str(request.max_points)) if request.HasField("max_points") else None
+        limits = Limits(request.max_tasks, max_points, Decimal(str(request.unestimated_points)))
+        free: list[Task] = []
+        place, size = _BEFORE_ALL, request.max_tasks + _SPARE if request.max_tasks else _CHUNK
+        while True:
+            chunk = await lock_free_tasks(tx, request.project_id, place, size)
+            free += chunk
+            choice = choose(free, await self._satisfied(tx, free, request.sprint_id), limits)
+            if choice.full or len(chunk) < size:
+                break
+            place, size = chunk[-1].place, size * 4
+        if not choice.tasks:
+            raise NoUnassignedTasks(request.project_id)
+        return choice.tasks
+
+    async def _named(self, tx: WriteHandle, request: pb.ReserveTasksRequest, wanted: set[str]) -> list[Task]:
+        """Exactly the tasks named that the sprint has not yet."""
+        tasks = await lock_tasks(tx, sorted(wanted))
+        satisfied = await self._satisfied(tx, list(tasks.values()), request.sprint_id)
+        check_explicit([key for key in request.task_ids if key in wanted], tasks, request.project_id, satisfied)
+        return list(tasks.values())
+
+    async def _satisfied(self, tx: WriteHandle, tasks: list[Task], sprint_id: str) -> set[str]:
+        awaited = {task_id for task in tasks for task_id in task.content.depends_on}
+        return await satisfied_dependencies(tx, sorted(awaited), sprint_id) if awaited else set()
+
+    async def _release(self, tx: WriteHandle, request: pb.ReleaseTasksRequest) -> list[Change]:
+        await lock_reservation(tx, request.sprint_id)
+        releases = [Release(r.task_id, r.version, r.assignee_id, r.progress_percent) for r in request.tasks]
+        tasks = await lock_tasks(tx, [release.task_id for release in releases])
+        await forget_reserved(tx, request.sprint_id, list(tasks))
+        roll_over = request.policy == pb.RELEASE_POLICY_ROLL_OVER
+        top = await top_rank(tx, next(iter(tasks.values())).project_id) if roll_over and tasks else 0
+        now = self._clock()
+        return released(tasks, request.sprint_id, releases, now, roll_over=roll_over, top_rank=top)
+
+    async def _undo(self, tx: WriteHandle, sprint_id: str) -> list[Change]:
+        """Free everything, and remember that the reservation is over, also if it never came."""
+        await lock_reservation(tx, sprint_id, "RELEASED")
+        await end_reservations(tx, [sprint_id])
+        before = await kept_before(tx, sprint_id)
+        tasks = await lock_tasks(tx, [task.task_id for task in await tasks_of_sprint(tx, sprint_id)])
+        return unreserved(tasks.values(), before, self._clock())

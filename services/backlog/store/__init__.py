@@ -1,0 +1,1 @@
+"""Every query of the backlog's database, by noun."""
