@@ -178,7 +178,7 @@ Global___Pto: _TypeAlias = Pto  # noqa: Y015
 
 @_typing.final
 class AvailabilityConflict(_message.Message):
-    """AvailabilityConflict is one working day on which somebody, or everybody, is off."""
+    """AvailabilityConflict is one working day on which somebody, or everybody, is off. PTO on a holiday is listed too."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -259,7 +259,7 @@ class MemberCapacity(_message.Message):
     """The person."""
     person_days: _builtins.float
     """Person-days over the range: for each working day that is no holiday, the share of the day without PTO times the
-    allocation.
+    allocation. From the day, in the project's time zone, on which the person was made inactive: nothing.
     """
     hours: _builtins.float
     """The same in hours: person-days times the person's hours per day."""

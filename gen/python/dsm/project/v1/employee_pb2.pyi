@@ -49,9 +49,11 @@ class Employee(_message.Message):
     designation: _builtins.str
     """Job title, at most 100 characters."""
     hours_per_day: _builtins.float
-    """Hours of a full working day, above 0 to 24; default 8."""
+    """Hours of a full working day, above 0 to 24, with at most two decimals; default 8."""
     active: _builtins.bool
-    """False if the person cannot be put on teams any more; default true."""
+    """False if the person cannot be put on teams any more; places on teams stay and have no capacity from that day on.
+    Default true.
+    """
     identity_subject: _builtins.str
     """Subject of the person's identity tokens; empty = none. At most 200 characters."""
     time_zone: _builtins.str
@@ -60,8 +62,8 @@ class Employee(_message.Message):
     """Changes with every update."""
     @_builtins.property
     def skills(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Skills, compared without case; at most 50 of 1 to 50 characters. Planning prefers people whose skills are among a
-        task's tags.
+        """Skills, compared without case, each once; at most 50 of 1 to 50 characters. Planning prefers people whose skills are
+        among a task's tags.
         """
 
     @_builtins.property
