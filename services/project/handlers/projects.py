@@ -1,12 +1,16 @@
 """Projects."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from dsm.project.v1 import project_service_pb2 as pb
 
 from services.kit.convert import check_etag
+from services.kit.database import WriteHandle
 from services.kit.gate import Context
 from services.kit.paging import page_of
 from services.project import convert, events
-from services.project.domain.project import ProjectAlreadyExists, check_writable, update_project
+from services.project.domain.project import Project, ProjectAlreadyExists, check_writable, update_project
 from services.project.handlers.room import Room
 from services.project.store import projects
 
@@ -43,10 +47,7 @@ class ProjectsHandlers(Room):
             project = await projects.lock(tx, request.project.project_id)
             check_writable(project)
             check_etag(request.project.etag, project.version)
-            project, changed = update_project(project, changes, self.clock())
-            if changed:
-                await projects.update(tx, project)
-                events.emit_of_project(tx, project, events.project_updated(project, changed))
+            project = await self._change(tx, project, changes)
             return tx.reply(pb.UpdateProjectResponse(project=convert.from_project(project)))
 
     async def SetProjectStatus(
@@ -56,8 +57,12 @@ class ProjectsHandlers(Room):
         async with self.db.write() as tx:
             project = await projects.lock(tx, request.project_id)
             check_etag(request.etag, project.version)
-            project, changed = update_project(project, {"status": convert.to_status(request.status)}, self.clock())
-            if changed:
-                await projects.update(tx, project)
-                events.emit_of_project(tx, project, events.project_updated(project, changed))
+            project = await self._change(tx, project, {"status": convert.to_status(request.status)})
             return tx.reply(pb.SetProjectStatusResponse(project=convert.from_project(project)))
+
+    async def _change(self, tx: WriteHandle, project: Project, changes: Mapping[str, Any]) -> Project:
+        changed_project, fields = update_project(project, changes, self.clock())
+        if fields:
+            await projects.update(tx, changed_project)
+            events.emit_of_project(tx, changed_project, events.project_updated(changed_project, fields))
+        return changed_project

@@ -14,11 +14,9 @@ COLUMNS = """
 _FIND = f"SELECT {COLUMNS} FROM project WHERE project_id = %(project_id)s"
 # Weaker than FOR UPDATE: rows that refer to the project can still be made meanwhile.
 _LOCK = f"{_FIND} FOR NO KEY UPDATE"
-_LIST = f"""
-    SELECT {COLUMNS} FROM project
-    WHERE project_id > %(after)s AND (%(status)s::text IS NULL OR status = %(status)s)
-    ORDER BY project_id LIMIT %(limit)s
-"""
+_LIST = f"SELECT {COLUMNS} FROM project WHERE project_id > %(after)s"
+_WITH_STATUS = " AND status = %(status)s"
+_IN_ORDER = " ORDER BY project_id LIMIT %(limit)s"
 _INSERT = f"""
     INSERT INTO project ({COLUMNS})
     VALUES (%(project_id)s, %(name)s, %(description)s, %(status)s, %(time_zone)s, %(holiday_country)s,
@@ -48,7 +46,8 @@ async def lock(tx: WriteHandle, project_id: str) -> Project:
 
 async def list_after(read: ReadHandle, after: str, limit: int, status: ProjectStatus | None) -> list[Project]:
     """Projects by id, those after an id, with a status if one is given."""
-    return await read.all(_LIST, {"after": after, "limit": limit, "status": status}, row=kwargs_row(project_of))
+    sql = _LIST + (_WITH_STATUS if status else "") + _IN_ORDER
+    return await read.all(sql, {"after": after, "limit": limit, "status": status}, row=kwargs_row(project_of))
 
 
 async def insert(tx: WriteHandle, project: Project) -> bool:
