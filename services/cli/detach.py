@@ -35,11 +35,12 @@ def start_in_background(folder: Path) -> None:
     except OSError as error:
         raise StackError(f"The folder {folder} cannot be used ({error}). {advice(str(error))}") from error
     try:
-        announce(_await_ready(process, folder, log_file, logged), folder)
+        state = _await_ready(process, folder, log_file, logged)
     except BaseException:
         process.terminate()
         process.wait()
         raise
+    announce(state, folder)
 
 
 def _await_ready(process: "subprocess.Popen[bytes]", folder: Path, log_file: Path, logged: int) -> StackState:
