@@ -74,7 +74,8 @@ def show_board(console: Console, sprint: Sprint, names: Names) -> None:
     made = Table(show_edge=False, header_style="bold", expand=True)
     for state, tasks in columns.items():
         points = sum(task.points for task in tasks)
-        made.add_column(f"{_COLUMNS[state]} ({len(tasks)}, {points:g} points)", ratio=1, overflow="ellipsis")
+        heading = f"{_COLUMNS[state]} ({len(tasks)}, {points:g} points)" if tasks else _COLUMNS[state]
+        made.add_column(heading, ratio=4 if tasks else 1)
     for row in range(max(len(tasks) for tasks in columns.values())):
         made.add_row(*(_card(tasks[row], names) if row < len(tasks) else "" for tasks in columns.values()))
     console.print(made)
@@ -84,7 +85,9 @@ def _card(task: SprintTask, names: Names) -> Text:
     parts = [name(names, task.assignee_id)]
     parts += [f"{task.points:g} points"] if task.HasField("points") else []
     parts += [f"{task.progress_percent} %"] if 0 < task.progress_percent < 100 else []
-    return Text.assemble((task.task_id, "cyan"), f" {task.title}\n", (f"{', '.join(parts)}\n", "dim"))
+    # The project is in the headline.
+    number = task.task_id.rpartition("-")[2]
+    return Text.assemble((number, "cyan"), f" {task.title}\n", (f"{', '.join(parts)}\n", "dim"))
 
 
 def _show_backlog(project: str, tasks: Sequence[Task], names: Names) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 _WIDTH = 76
 _HEIGHT = 16
 _MOST_LABELS = 7
+_STEPS = 4
 
 
 def bar(value: float, full: float, *, mark: float | None = None, width: int = 24) -> Text:
@@ -31,10 +32,10 @@ def burndown(days: Sequence[BurndownDay], start_points: float, start_tasks: int)
     left = [day.remaining_points if in_points else float(day.remaining_tasks) for day in past]
     # Everybody starts from the whole on the morning of the first day.
     start = start_points if in_points else float(start_tasks)
-    figure = _figure(f"{'Points' if in_points else 'Tasks'} left at the end of each working day")
-    _draw(figure, "ideal", [start, *ideal], "dot")
-    _draw(figure, "left", [start, *left], "hd")
-    figure.ruler("y").lim(0, max(start, *left, 1.0))
+    figure = _figure(f"{'Points' if in_points else 'Tasks'} left at the end of each working day (• at an even pace)")
+    _draw(figure, [start, *ideal], "dot")
+    _draw(figure, [start, *left], "hd")
+    _scale(figure, max(start, *left, 1.0))
     _label(figure, ["start", *(day.date[5:] for day in worked)])
     return _text(figure)
 
@@ -73,11 +74,16 @@ def _figure(title: str) -> Any:
     return figure
 
 
-def _draw(figure: Any, label: str, values: Sequence[float], marker: str) -> None:
+def _draw(figure: Any, values: Sequence[float], marker: str) -> None:
     signal = figure.signal(list(range(len(values))), list(values), marker=marker)
-    signal.label(label)
     signal.lines()
     figure.draw(signal)
+
+
+def _scale(figure: Any, top: float) -> None:
+    figure.ruler("y").lim(0, top)
+    ticks = [top * part / _STEPS for part in range(_STEPS + 1)]
+    figure.ruler("y").ticks(ticks, [f"{tick:.0f}" for tick in ticks])
 
 
 def _label(figure: Any, names: Sequence[str]) -> None:

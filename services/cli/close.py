@@ -9,6 +9,7 @@ from dsm.chronicle.v1.note_pb2 import ActionItemState, Retrospective
 from dsm.sprint.v1.sprint_pb2 import SprintState
 from dsm.sprint.v1.sprint_service_pb2 import CloseSprintRequest, CloseSprintResponse
 from rich.console import Console
+from rich.table import Table
 
 from services.cli.client import TargetOption, connect
 from services.cli.lookup import Names, name, names_of, open_sprint, word
@@ -62,17 +63,19 @@ def close(
     if as_json:
         print_json(answer)
         return
-    if dry_run:
-        out.print("A dry run: nothing was changed.")
     show_closing(out, answer)
+    if dry_run:
+        out.print("[yellow]This was a dry run: nothing was changed.[/yellow]")
     out.print()
     show_retrospective(out, answer.retrospective, names)
 
 
 def show_closing(console: Console, answer: CloseSprintResponse) -> None:
     """How a sprint ended, and its figures."""
+    # Without a retrospective it was only asked what would be.
+    verb = "is" if answer.retrospective_id else "would be"
     console.print(
-        f"[bold]{escape(answer.sprint.sprint_id)}[/bold] is {word(SprintState, answer.final_state)}: "
+        f"[bold]{escape(answer.sprint.sprint_id)}[/bold] {verb} {word(SprintState, answer.final_state)}: "
         f"{answer.completed_tasks_count} tasks completed, {answer.released_tasks_count} given back."
     )
     figures = answer.retrospective.statistics
@@ -94,10 +97,10 @@ def show_closing(console: Console, answer: CloseSprintResponse) -> None:
 
 def show_retrospective(console: Console, note: Retrospective, names: Names) -> None:
     """What a team takes from a sprint."""
-    _show_list(console, "What went well", [escape(line) for line in note.what_went_well])
-    _show_list(console, "What could be improved", [escape(line) for line in note.what_could_be_improved])
+    _show_list(console, "What went well", list(note.what_went_well))
+    _show_list(console, "What could be improved", list(note.what_could_be_improved))
     items = [
-        f"{escape(item.description)} ({word(ActionItemState, item.state)}, {escape(name(names, item.owner_id))})"
+        f"{item.description} ({word(ActionItemState, item.state)}, {name(names, item.owner_id)})"
         for item in note.action_items
     ]
     _show_list(console, "Action items", items)
@@ -107,7 +110,10 @@ def show_retrospective(console: Console, note: Retrospective, names: Names) -> N
 
 
 def _show_list(console: Console, title: str, lines: list[str]) -> None:
-    if lines:
-        console.print(f"[bold]{title}[/bold]")
-        for line in lines:
-            console.print(f"  • {line}")
+    if not lines:
+        return
+    console.print(f"[bold]{title}[/bold]")
+    bullets = Table.grid(padding=(0, 1))
+    for line in lines:
+        bullets.add_row("  •", escape(line))
+    console.print(bullets)

@@ -59,6 +59,8 @@ def plan(
 
 def _show(answer: StartSprintResponse, names: Names) -> None:
     out.print(headline(answer.sprint))
+    if answer.sprint.goal:
+        out.print(escape(f"Goal: {answer.sprint.goal}"))
     if answer.limit_basis:
         out.print(escape(answer.limit_basis))
     out.print()

@@ -1,5 +1,7 @@
 """`dsm demo`: starts DSM if none runs, tells the story, and says what to try next."""
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from services.cli.importing import parse_mapping
 from services.cli.output import JsonOption, err, escape, out, print_json
 from services.local.folder import read_state
 
+_SUMMARY = "dsm.backlog.v1.BacklogService/GetBacklogSummary"
 _SAMPLE = Path(__file__).parent.parent / "samples" / "dsm-backlog.csv"
 
 
@@ -59,7 +62,6 @@ def demo(
     # With --json the story goes to stderr, and what came of it to stdout.
     console = err if as_json else out
     folder = data_folder(data)
-    began = time.monotonic()
     with ExitStack() as cleanup:
         if not target and read_state(folder) is None:
             if not keep_running:
@@ -69,9 +71,7 @@ def demo(
         with connect(target, folder) as dsm:
             facts = Story(dsm, console, plot).tell()
             address = dsm.addresses["backlog"]
-        console.print(
-            f"\n[bold]That took {facts.seconds:.1f} s, and {time.monotonic() - began:.1f} s with the start.[/bold]"
-        )
+        console.print(f"\n[bold]The demo took {facts.seconds:.1f} s.[/bold]")
         if keep_running:
             _say_what_next(console, facts, _prefix(target, folder), address)
     if as_json:
@@ -84,7 +84,7 @@ def _start(console: Console, folder: Path) -> None:
     with console.status("Starting PostgreSQL, NATS and the services …"):
         _dsm("up", folder, "--detach")
     console.print(
-        f"DSM runs on this machine now (after {time.monotonic() - began:.1f} s); its data is in {escape(str(folder))}.",
+        f"DSM started in {time.monotonic() - began:.1f} s; its data is in {escape(str(folder))}.",
         soft_wrap=True,
     )
 
@@ -106,19 +106,21 @@ def _prefix(target: str, folder: Path) -> str:
 
 
 def _say_what_next(console: Console, facts: Facts, prefix: str, address: str) -> None:
-    body = f'{{"project_id": "{facts.project_id}"}}'
+    dsm = prefix + _program()
+    question = f'{{"project_id": "{facts.project_id}"}}'
     commands = [
-        (f"{prefix}dsm board {facts.project_id}", "the sprint that has just begun"),
-        (f"{prefix}dsm scrum {facts.project_id} --date {facts.next_start_date} --simulate", "its first day"),
-        (f"{prefix}dsm report {facts.sprint_id}", "the burndown again"),
-        (
-            f"buf curl --http2-prior-knowledge --protocol grpc -d '{body}' "
-            f"http://{address}/dsm.backlog.v1.BacklogService/GetBacklogSummary",
-            "the API itself",
-        ),
-        (f"{prefix}dsm down", "stop everything; the data stays"),
+        (f"{dsm} board {facts.project_id}", "the sprint that has just begun"),
+        (f"{dsm} scrum {facts.project_id} --date {facts.next_start_date} --simulate", "its first day"),
+        (f"{dsm} report {facts.sprint_id}", "the burndown again"),
+        (f"grpcurl -plaintext -d '{question}' {address} {_SUMMARY}", "the API itself"),
+        (f"{dsm} down", "stop everything; the data stays"),
     ]
     console.print("\nDSM goes on running. Try next:")
     for command, what in commands:
         console.print(f"  [dim]# {what}[/dim]")
         console.print(f"  {escape(command)}", soft_wrap=True)
+
+
+def _program() -> str:
+    """How to call `dsm` from here: also where its environment is not activated, as under `make`."""
+    return "dsm" if shutil.which("dsm") else os.path.relpath(sys.argv[0])

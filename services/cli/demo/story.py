@@ -47,7 +47,7 @@ from services.cli.planning import headline, show_loads
 from services.cli.report import show_burndown, show_velocity
 
 _WEEKS = 2
-_MOST_TASKS = 30
+_MOST_TASKS = 18
 _CALL_SECONDS = 120.0
 _PATIENCE_SECONDS = 20.0
 _POLL_SECONDS = 0.02
@@ -171,6 +171,8 @@ class Story:
             for day in replay.play():
                 rows.add_row(*self._day(day))
                 self.facts.daily_scrums += 1
+        if not self.console.is_terminal:
+            self.console.print()  # There, Live leaves the last line open.
 
     def the_backlog_follows(self) -> None:
         """The backlog and the sprint agree, although the backlog was told by events alone."""
@@ -272,13 +274,16 @@ class Story:
     def _day(self, day: Day) -> list[str]:
         figures = day.report.summary_metrics
         away = [name(self.names, person.employee_id) for person in day.report.reports if person.away]
+        news = [f"Away: {', '.join(away)}"] if away else []
+        news += [f"Solved: {day.resolved}"] if day.resolved else []
+        news += [f"Held up: {day.raised}"] if day.raised else []
         return [
             f"{date.fromisoformat(day.report.report_date):%a %d %b}",
             str(day.worked_on),
             f"{figures.completed_tasks} of {figures.total_tasks}",
             f"{figures.completed_points:g} of {figures.total_points:g}",
             str(figures.blocked_tasks or ""),
-            escape("; ".join(filter(None, [f"{', '.join(away)} away" if away else "", day.resolved, day.raised]))),
+            escape("\n".join(news)),
         ]
 
     def _states_in_sprint(self) -> Counter[int]:
@@ -368,5 +373,5 @@ def _days_table() -> Table:
     rows.add_column("Day", no_wrap=True)
     for column in ("Worked on", "Done", "Points", "Blocked"):
         rows.add_column(column, justify="right", no_wrap=True)
-    rows.add_column("")
+    rows.add_column("News")
     return rows

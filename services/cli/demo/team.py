@@ -3,7 +3,7 @@
 from datetime import date
 
 import grpc
-from dsm.project.v1.calendar_pb2 import ConflictKind
+from dsm.project.v1.calendar_pb2 import CONFLICT_KIND_PTO
 from dsm.project.v1.project_pb2 import Project
 from dsm.project.v1.project_service_pb2 import (
     AddHolidayRequest,
@@ -22,7 +22,7 @@ from rich.console import Console
 from services.cli.client import Client, failure
 from services.cli.demo import cast
 from services.cli.errors import CliError
-from services.cli.lookup import Names, name, word
+from services.cli.lookup import Names, name
 from services.cli.output import escape, table
 
 _FIRST_CHOICE = "DEMO"
@@ -100,5 +100,5 @@ def show_absences(
     for conflict in dsm.project.CheckAvailability(request).conflicts:
         who = name(names, conflict.employee_id) if conflict.employee_id else "everybody"
         part = "" if conflict.day_share == 1 else ", half a day"
-        reason = f"{word(ConflictKind, conflict.kind)}, {conflict.details}{part}"
-        console.print(escape(f"  {conflict.date}  {who}: {reason}"))
+        kind = "PTO" if conflict.kind == CONFLICT_KIND_PTO else "holiday"
+        console.print(escape(f"  {conflict.date}  {who}: {kind}, {conflict.details}{part}"))
