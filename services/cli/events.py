@@ -103,7 +103,10 @@ def matches(pattern: str, subject: str) -> bool:
     """Whether a subject matches a NATS pattern: `*` is one token, `>` at the end one or more."""
     wanted, tokens = pattern.split("."), subject.split(".")
     if wanted[-1] == ">":
-        wanted, tokens = wanted[:-1], tokens[: max(len(wanted) - 1, 0)] if len(tokens) >= len(wanted) else []
+        if len(tokens) < len(wanted):
+            return False
+        wanted = wanted[:-1]
+        tokens = tokens[: len(wanted)]
     return len(wanted) == len(tokens) and all(w in ("*", t) for w, t in zip(wanted, tokens, strict=True))
 
 
