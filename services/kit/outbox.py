@@ -80,6 +80,7 @@ class Relay:
     async def _serve(self, connection: psycopg.AsyncConnection[Any]) -> None:
         while not await _try_lock(connection):
             await self._idle(connection)
+            self._wake.clear()
             # Another replica publishes: tell it that this one has committed something.
             await connection.execute(f"NOTIFY {_CHANNEL}")
         self.publishing = True
@@ -135,8 +136,10 @@ class Relay:
         loop = asyncio.get_running_loop()
         loop.add_reader(connection.fileno(), self._wake.set)
         try:
+            # Not wait_for, which in Python 3.11 loses a cancellation that comes together with the wake-up.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await self._wake.wait()
         finally:
             loop.remove_reader(connection.fileno())
 
