@@ -124,7 +124,10 @@ def parse_status_map(given: list[str] | tuple[str, ...]) -> dict[str, TaskState.
 
 
 def import_file(dsm: Client, file: Path, options: ImportOptions) -> tuple[ImportReport, float]:
-    """Send a file; its report, and the seconds it took from here. A bar on stderr shows how far it is."""
+    """Send a file; its report, and the seconds it took from here. A bar on stderr shows how far it is.
+
+    Raises CliError if the columns are not those expected.
+    """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     began = time.monotonic()
     with Progress(*columns, console=err, transient=True) as progress:
@@ -135,7 +138,13 @@ def import_file(dsm: Client, file: Path, options: ImportOptions) -> tuple[Import
             if progress.finished:
                 progress.update(bar, description="Waiting until it is stored")
 
-        answer = dsm.backlog.ImportTasks(_requests(file, options, sent), timeout=_TIMEOUT_SECONDS)
+        try:
+            answer = dsm.backlog.ImportTasks(_requests(file, options, sent), timeout=_TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            failed = failure(error)
+            if failed.reason != "IMPORT_HEADER_INVALID":
+                raise
+            raise CliError(f"{failed.message} Name the right column with --map, as in --map title=Name.") from None
     return answer.report, time.monotonic() - began
 
 

@@ -197,9 +197,10 @@ def test_import_is_repeatable_and_reports_bad_rows(terminal: Terminal, second: A
     assert terminal.json(*words)["unchanged_tasks"] == "1"
     told = terminal.run(*words)
     assert "many" in told.stdout
-    strict = terminal.run(*words, "--strict")
-    assert strict.returncode == 1
-    assert len(strict.stderr.strip().splitlines()) == 1
+    for refused in ((*words, "--strict"), ("import", str(file), "--project", "LIST")):
+        done = terminal.run(*refused)
+        assert done.returncode == 1
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
 # --- real backlogs -------------------------------------------------------------------------------
