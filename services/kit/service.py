@@ -86,9 +86,12 @@ class Service:
 
     async def stop(self) -> None:
         """Stop everything; called when no call is in flight any more."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        running = set(self._tasks)
+        while running:
+            # Again and again: libraries that use wait_for lose a cancellation that comes together with a result.
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=0.5)
         for callee in self.callees:
             await callee.close()
 
