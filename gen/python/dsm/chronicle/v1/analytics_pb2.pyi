@@ -61,7 +61,7 @@ class _ImpedimentGroupingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Im
     IMPEDIMENT_GROUPING_BY_MEANING: _ImpedimentGrouping.ValueType  # 1
     """By meaning."""
     IMPEDIMENT_GROUPING_BY_TEXT: _ImpedimentGrouping.ValueType  # 2
-    """By equal text, because the embedding service did not answer."""
+    """By equal text but for case, punctuation and blanks, because the embedding service has not answered."""
 
 class ImpedimentGrouping(_ImpedimentGrouping, metaclass=_ImpedimentGroupingEnumTypeWrapper):
     """ImpedimentGrouping says how impediments were grouped."""
@@ -71,7 +71,7 @@ IMPEDIMENT_GROUPING_UNSPECIFIED: ImpedimentGrouping.ValueType  # 0
 IMPEDIMENT_GROUPING_BY_MEANING: ImpedimentGrouping.ValueType  # 1
 """By meaning."""
 IMPEDIMENT_GROUPING_BY_TEXT: ImpedimentGrouping.ValueType  # 2
-"""By equal text, because the embedding service did not answer."""
+"""By equal text but for case, punctuation and blanks, because the embedding service has not answered."""
 Global___ImpedimentGrouping: _TypeAlias = ImpedimentGrouping  # noqa: Y015
 
 @_typing.final
@@ -218,7 +218,9 @@ class ProjectPatterns(_message.Message):
 
     @_builtins.property
     def median_cycle_time(self) -> _duration_pb2.Duration:
-        """Median time from the first reported work on a task to its completion; absent = none completed."""
+        """Median time from the first reported work on a task to its completion, in whole days, both counted, so that a task
+        begun and completed on one day took a day; absent = none completed.
+        """
 
     @_builtins.property
     def p85_cycle_time(self) -> _duration_pb2.Duration:
@@ -506,6 +508,7 @@ class ImpedimentAnalysis(_message.Message):
     GROUPING_FIELD_NUMBER: _builtins.int
     EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
     IMPEDIMENT_ANALYSIS_SUMMARY_FIELD_NUMBER: _builtins.int
+    NOT_EMBEDDED_IMPEDIMENTS_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """The project."""
     total_impediments: _builtins.int
@@ -518,6 +521,8 @@ class ImpedimentAnalysis(_message.Message):
     """Model of the embeddings that grouped them; empty = none."""
     impediment_analysis_summary: _builtins.str
     """The findings in a sentence or two."""
+    not_embedded_impediments: _builtins.int
+    """Impediments whose text has no embedding (yet): they are grouped by equal text alone. All of them = BY_TEXT."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImpedimentGroup]:
         """The groups, most frequent first; at most 100."""
@@ -532,10 +537,11 @@ class ImpedimentAnalysis(_message.Message):
         grouping: Global___ImpedimentGrouping.ValueType = ...,
         embedding_model: _builtins.str = ...,
         impediment_analysis_summary: _builtins.str = ...,
+        not_embedded_impediments: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_model", b"embedding_model", "grouping", b"grouping", "groups", b"groups", "impediment_analysis_summary", b"impediment_analysis_summary", "open_impediments", b"open_impediments", "project_id", b"project_id", "total_impediments", b"total_impediments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_model", b"embedding_model", "grouping", b"grouping", "groups", b"groups", "impediment_analysis_summary", b"impediment_analysis_summary", "not_embedded_impediments", b"not_embedded_impediments", "open_impediments", b"open_impediments", "project_id", b"project_id", "total_impediments", b"total_impediments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

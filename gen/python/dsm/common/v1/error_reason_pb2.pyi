@@ -94,6 +94,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. The project has no company day on that date. Metadata: project_id, date."""
     ERROR_REASON_HOLIDAY_CALENDAR_UNKNOWN: _ErrorReason.ValueType  # 113
     """INVALID_ARGUMENT. The holiday library knows no such country or subdivision. Metadata: country, subdivision."""
+    ERROR_REASON_EMPLOYEE_ERASED: _ErrorReason.ValueType  # 114
+    """FAILED_PRECONDITION. Everything personal of the employee was erased, and nothing personal is entered again.
+    Metadata: employee_id.
+    """
     ERROR_REASON_TASK_NOT_FOUND: _ErrorReason.ValueType  # 200
     """NOT_FOUND. Metadata: task_id."""
     ERROR_REASON_INVALID_TASK_TRANSITION: _ErrorReason.ValueType  # 201
@@ -249,6 +253,10 @@ ERROR_REASON_HOLIDAY_NOT_FOUND: ErrorReason.ValueType  # 112
 """NOT_FOUND. The project has no company day on that date. Metadata: project_id, date."""
 ERROR_REASON_HOLIDAY_CALENDAR_UNKNOWN: ErrorReason.ValueType  # 113
 """INVALID_ARGUMENT. The holiday library knows no such country or subdivision. Metadata: country, subdivision."""
+ERROR_REASON_EMPLOYEE_ERASED: ErrorReason.ValueType  # 114
+"""FAILED_PRECONDITION. Everything personal of the employee was erased, and nothing personal is entered again.
+Metadata: employee_id.
+"""
 ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 200
 """NOT_FOUND. Metadata: task_id."""
 ERROR_REASON_INVALID_TASK_TRANSITION: ErrorReason.ValueType  # 201

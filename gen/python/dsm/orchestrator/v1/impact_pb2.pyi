@@ -63,6 +63,7 @@ class DecisionGroup(_message.Message):
     TASK_EFFICIENCY_INTERVAL_FIELD_NUMBER: _builtins.int
     RESOURCE_UTILIZATION_AVG_FIELD_NUMBER: _builtins.int
     RESOURCE_UTILIZATION_INTERVAL_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_INTERVAL_FIELD_NUMBER: _builtins.int
     decisions: _builtins.int
     """Decisions in the group."""
     successes: _builtins.int
@@ -85,6 +86,10 @@ class DecisionGroup(_message.Message):
     def resource_utilization_interval(self) -> Global___Interval:
         """Interval of that mean; absent = fewer than two known."""
 
+    @_builtins.property
+    def success_rate_interval(self) -> Global___Interval:
+        """Interval of the chance of success, 0 to 1, from successes of decisions; absent = no decisions."""
+
     def __init__(
         self,
         *,
@@ -96,10 +101,11 @@ class DecisionGroup(_message.Message):
         task_efficiency_interval: Global___Interval | None = ...,
         resource_utilization_avg: _builtins.float | None = ...,
         resource_utilization_interval: Global___Interval | None = ...,
+        success_rate_interval: Global___Interval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_rate_avg", b"_completion_rate_avg", "_resource_utilization_avg", b"_resource_utilization_avg", "_task_efficiency_avg", b"_task_efficiency_avg", "completion_rate_avg", b"completion_rate_avg", "completion_rate_interval", b"completion_rate_interval", "resource_utilization_avg", b"resource_utilization_avg", "resource_utilization_interval", b"resource_utilization_interval", "task_efficiency_avg", b"task_efficiency_avg", "task_efficiency_interval", b"task_efficiency_interval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_rate_avg", b"_completion_rate_avg", "_resource_utilization_avg", b"_resource_utilization_avg", "_task_efficiency_avg", b"_task_efficiency_avg", "completion_rate_avg", b"completion_rate_avg", "completion_rate_interval", b"completion_rate_interval", "resource_utilization_avg", b"resource_utilization_avg", "resource_utilization_interval", b"resource_utilization_interval", "success_rate_interval", b"success_rate_interval", "task_efficiency_avg", b"task_efficiency_avg", "task_efficiency_interval", b"task_efficiency_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_rate_avg", b"_completion_rate_avg", "_resource_utilization_avg", b"_resource_utilization_avg", "_task_efficiency_avg", b"_task_efficiency_avg", "completion_rate_avg", b"completion_rate_avg", "completion_rate_interval", b"completion_rate_interval", "decisions", b"decisions", "resource_utilization_avg", b"resource_utilization_avg", "resource_utilization_interval", b"resource_utilization_interval", "successes", b"successes", "task_efficiency_avg", b"task_efficiency_avg", "task_efficiency_interval", b"task_efficiency_interval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_rate_avg", b"_completion_rate_avg", "_resource_utilization_avg", b"_resource_utilization_avg", "_task_efficiency_avg", b"_task_efficiency_avg", "completion_rate_avg", b"completion_rate_avg", "completion_rate_interval", b"completion_rate_interval", "decisions", b"decisions", "resource_utilization_avg", b"resource_utilization_avg", "resource_utilization_interval", b"resource_utilization_interval", "success_rate_interval", b"success_rate_interval", "successes", b"successes", "task_efficiency_avg", b"task_efficiency_avg", "task_efficiency_interval", b"task_efficiency_interval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completion_rate_avg: _TypeAlias = _typing.Literal["completion_rate_avg"]  # noqa: Y015
     _WhichOneofArgType__completion_rate_avg: _TypeAlias = _typing.Literal["_completion_rate_avg", b"_completion_rate_avg"]  # noqa: Y015

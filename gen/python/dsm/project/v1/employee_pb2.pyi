@@ -38,6 +38,7 @@ class Employee(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ERASE_TIME_FIELD_NUMBER: _builtins.int
     employee_id: _builtins.str
     """Id, chosen by the creator, same pattern as a project's, for example "E001". Never changes."""
     name: _builtins.str
@@ -74,6 +75,10 @@ class Employee(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the person last changed; output only."""
 
+    @_builtins.property
+    def erase_time(self) -> _timestamp_pb2.Timestamp:
+        """When everything personal was erased, for good; absent = it was not. Output only."""
+
     def __init__(
         self,
         *,
@@ -90,10 +95,11 @@ class Employee(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        erase_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "active", b"active", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "active", b"active", "create_time", b"create_time", "erase_time", b"erase_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "active", b"active", "create_time", b"create_time", "designation", b"designation", "email", b"email", "employee_id", b"employee_id", "etag", b"etag", "hours_per_day", b"hours_per_day", "identity_subject", b"identity_subject", "name", b"name", "role", b"role", "skills", b"skills", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "active", b"active", "create_time", b"create_time", "designation", b"designation", "email", b"email", "employee_id", b"employee_id", "erase_time", b"erase_time", "etag", b"etag", "hours_per_day", b"hours_per_day", "identity_subject", b"identity_subject", "name", b"name", "role", b"role", "skills", b"skills", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__active: _TypeAlias = _typing.Literal["active"]  # noqa: Y015
     _WhichOneofArgType__active: _TypeAlias = _typing.Literal["_active", b"_active"]  # noqa: Y015

@@ -204,15 +204,16 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateEmployee(self, request, context):
-        """UpdateEmployee changes the fields that the mask names. Errors: EMPLOYEE_NOT_FOUND, ETAG_MISMATCH.
+        """UpdateEmployee changes the fields that the mask names. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ErasePerson(self, request, context):
-        """ErasePerson replaces a person's name, address, identity and reasons of PTO by nothing, for good. The id stays, so
-        that history still adds up. Errors: EMPLOYEE_NOT_FOUND.
+        """ErasePerson replaces a person's name, address, identity, role, designation, skills, time zone and reasons of PTO by
+        nothing, for good, and makes the person inactive. The id, the places on teams, the hours and the days off stay, so
+        that history still adds up. Erasing again changes nothing. Errors: EMPLOYEE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -265,8 +266,8 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddPto(self, request, context):
-        """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, PTO_OVERLAP, VALIDATION_FAILED (end before start,
-        nothing left of the day).
+        """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
+        before start, nothing left of the day).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

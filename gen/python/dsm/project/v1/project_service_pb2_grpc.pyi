@@ -52,10 +52,11 @@ class ProjectServiceStub:
     ListEmployees: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.ListEmployeesRequest, _project_service_pb2.ListEmployeesResponse]
     """ListEmployees lists people by id. Errors: PAGE_TOKEN_INVALID."""
     UpdateEmployee: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.UpdateEmployeeRequest, _project_service_pb2.UpdateEmployeeResponse]
-    """UpdateEmployee changes the fields that the mask names. Errors: EMPLOYEE_NOT_FOUND, ETAG_MISMATCH."""
+    """UpdateEmployee changes the fields that the mask names. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, ETAG_MISMATCH."""
     ErasePerson: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.ErasePersonRequest, _project_service_pb2.ErasePersonResponse]
-    """ErasePerson replaces a person's name, address, identity and reasons of PTO by nothing, for good. The id stays, so
-    that history still adds up. Errors: EMPLOYEE_NOT_FOUND.
+    """ErasePerson replaces a person's name, address, identity, role, designation, skills, time zone and reasons of PTO by
+    nothing, for good, and makes the person inactive. The id, the places on teams, the hours and the days off stay, so
+    that history still adds up. Erasing again changes nothing. Errors: EMPLOYEE_NOT_FOUND.
     """
     AssignTeamMembers: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.AssignTeamMembersRequest, _project_service_pb2.AssignTeamMembersResponse]
     """AssignTeamMembers puts people on a project's team, or changes their allocation and dates: all or none. Errors:
@@ -78,8 +79,8 @@ class ProjectServiceStub:
     HOLIDAY_NOT_FOUND.
     """
     AddPto: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.AddPtoRequest, _project_service_pb2.AddPtoResponse]
-    """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, PTO_OVERLAP, VALIDATION_FAILED (end before start,
-    nothing left of the day).
+    """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
+    before start, nothing left of the day).
     """
     ListPto: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.ListPtoRequest, _project_service_pb2.ListPtoResponse]
     """ListPto lists time off by start, of one person or of a project's whole team. Errors: PROJECT_NOT_FOUND,
@@ -120,10 +121,11 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     ListEmployees: _aio.UnaryUnaryMultiCallable[_project_service_pb2.ListEmployeesRequest, _project_service_pb2.ListEmployeesResponse]  # type: ignore[assignment]
     """ListEmployees lists people by id. Errors: PAGE_TOKEN_INVALID."""
     UpdateEmployee: _aio.UnaryUnaryMultiCallable[_project_service_pb2.UpdateEmployeeRequest, _project_service_pb2.UpdateEmployeeResponse]  # type: ignore[assignment]
-    """UpdateEmployee changes the fields that the mask names. Errors: EMPLOYEE_NOT_FOUND, ETAG_MISMATCH."""
+    """UpdateEmployee changes the fields that the mask names. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, ETAG_MISMATCH."""
     ErasePerson: _aio.UnaryUnaryMultiCallable[_project_service_pb2.ErasePersonRequest, _project_service_pb2.ErasePersonResponse]  # type: ignore[assignment]
-    """ErasePerson replaces a person's name, address, identity and reasons of PTO by nothing, for good. The id stays, so
-    that history still adds up. Errors: EMPLOYEE_NOT_FOUND.
+    """ErasePerson replaces a person's name, address, identity, role, designation, skills, time zone and reasons of PTO by
+    nothing, for good, and makes the person inactive. The id, the places on teams, the hours and the days off stay, so
+    that history still adds up. Erasing again changes nothing. Errors: EMPLOYEE_NOT_FOUND.
     """
     AssignTeamMembers: _aio.UnaryUnaryMultiCallable[_project_service_pb2.AssignTeamMembersRequest, _project_service_pb2.AssignTeamMembersResponse]  # type: ignore[assignment]
     """AssignTeamMembers puts people on a project's team, or changes their allocation and dates: all or none. Errors:
@@ -146,8 +148,8 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     HOLIDAY_NOT_FOUND.
     """
     AddPto: _aio.UnaryUnaryMultiCallable[_project_service_pb2.AddPtoRequest, _project_service_pb2.AddPtoResponse]  # type: ignore[assignment]
-    """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, PTO_OVERLAP, VALIDATION_FAILED (end before start,
-    nothing left of the day).
+    """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
+    before start, nothing left of the day).
     """
     ListPto: _aio.UnaryUnaryMultiCallable[_project_service_pb2.ListPtoRequest, _project_service_pb2.ListPtoResponse]  # type: ignore[assignment]
     """ListPto lists time off by start, of one person or of a project's whole team. Errors: PROJECT_NOT_FOUND,
@@ -239,7 +241,7 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.UpdateEmployeeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.UpdateEmployeeResponse, _abc.Awaitable[_project_service_pb2.UpdateEmployeeResponse]]:
-        """UpdateEmployee changes the fields that the mask names. Errors: EMPLOYEE_NOT_FOUND, ETAG_MISMATCH."""
+        """UpdateEmployee changes the fields that the mask names. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, ETAG_MISMATCH."""
 
     @_abc_1.abstractmethod
     def ErasePerson(
@@ -247,8 +249,9 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.ErasePersonRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.ErasePersonResponse, _abc.Awaitable[_project_service_pb2.ErasePersonResponse]]:
-        """ErasePerson replaces a person's name, address, identity and reasons of PTO by nothing, for good. The id stays, so
-        that history still adds up. Errors: EMPLOYEE_NOT_FOUND.
+        """ErasePerson replaces a person's name, address, identity, role, designation, skills, time zone and reasons of PTO by
+        nothing, for good, and makes the person inactive. The id, the places on teams, the hours and the days off stay, so
+        that history still adds up. Erasing again changes nothing. Errors: EMPLOYEE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -313,8 +316,8 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.AddPtoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.AddPtoResponse, _abc.Awaitable[_project_service_pb2.AddPtoResponse]]:
-        """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, PTO_OVERLAP, VALIDATION_FAILED (end before start,
-        nothing left of the day).
+        """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
+        before start, nothing left of the day).
         """
 
     @_abc_1.abstractmethod
