@@ -264,7 +264,8 @@ async def test_the_active_sprint_is_found_by_project_or_as_the_first_to_start(wo
 async def test_projects_with_sprints_are_listed(world: World) -> None:
     at = await make(world)
     await at.start()
-    found, token = [], ""
+    found: list[str] = []
+    token = ""
     while True:
         page = await at.sprints.ListProjectsWithSprints(
             pb.ListProjectsWithSprintsRequest(page_size=5, page_token=token)

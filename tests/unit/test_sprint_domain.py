@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.sprint.domain import burndown, closing, planning, progress, scrum
@@ -205,7 +205,7 @@ def plans(draw: st.DrawFn) -> tuple[list[Candidate], list[Member]]:
         members[0] = replace(members[0], person_days=Decimal(1))
     tasks = [
         Candidate(f"T{n}", draw(sizes), draw(st.sampled_from(["", *people])), draw(tags))
-        for n in range(draw(st.integers(1, 40)))
+        for n in range(draw(st.integers(1, 24)))
     ]
     return tasks, members
 
@@ -236,6 +236,7 @@ class TestAssigning:
         moved = {t.task_id for t in tasks if t.assignee_id and result.assignees[t.task_id] != t.assignee_id}
         assert {r.task_id for r in result.reassignments} == moved
 
+    @settings(max_examples=20)
     @given(plans())
     def test_the_same_plan_comes_out_again(self, plan: tuple[list[Candidate], list[Member]]) -> None:
         assert planning.assign(*plan) == planning.assign(*plan)
@@ -417,8 +418,8 @@ class TestClosing:
         tasks = [make_task(1, state=TaskState.COMPLETED), make_task(2, points=Decimal(3)), make_task(3, points=None)]
         figures = self.end(tasks, make_impediment(), solved).sprint.statistics
         assert figures
-        assert (figures.completed_tasks, figures.completed_points) == (1, 5)
-        assert (figures.released_tasks, figures.released_points) == (2, 3)
+        assert (figures.completed_tasks, figures.completed_points) == (1, Decimal(5))
+        assert (figures.released_tasks, figures.released_points) == (2, Decimal(3))
         assert figures.completion_rate == Decimal("0.3333")
         assert figures.points_per_person_day == Decimal("0.25")
         assert (figures.impediments_raised, figures.impediments_resolved) == (2, 1)
@@ -475,7 +476,7 @@ class TestBurndown:
         days = burndown.burndown(make_sprint(), [], changes, date(2026, 1, 18))
         assert [day.remaining_tasks for day in days[:3]] == [2, 3, 2]
         assert [day.remaining_points for day in days[:3]] == [8, 11, 8]
-        assert (days[1].added_tasks, days[2].removed_tasks, days[2].scope_change_points) == (1, 1, -3)
+        assert (days[1].added_tasks, days[2].removed_tasks, days[2].scope_change_points) == (1, 1, Decimal(-3))
 
 
 def test_tasks_taken_out_do_not_count() -> None:
@@ -487,4 +488,5 @@ def test_tasks_taken_out_do_not_count() -> None:
     ]
     summary = summarize(tasks)
     assert (summary.total_tasks, summary.completed_tasks, summary.pending_tasks, summary.blocked_tasks) == (2, 1, 1, 1)
-    assert (summary.total_points, summary.completed_points, summary.pending_points) == (5, 5, 0)
+    assert summary.total_points == summary.completed_points == 5
+    assert summary.pending_points == 0

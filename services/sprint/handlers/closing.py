@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import cast
 from uuid import uuid4
@@ -22,6 +23,7 @@ from services.sprint.domain.sprint import (
     Sprint,
     SprintNotInProgress,
     SprintState,
+    SprintTask,
     check_in_progress,
     day_of_closing,
     moved,
@@ -56,8 +58,9 @@ class ClosingHandlers(Room):
 
     async def _foresee(self, request: pb.CloseSprintRequest, given: date | None) -> pb.CloseSprintResponse:
         sprint = await sprints.get(self.db.read, request.sprint_id)
-        day = self._day(sprint, given)
-        return _answer(await self._ending(self.db.read, sprint, day), "", request.facilitator_id)
+        inside = await tasks.of_sprint(self.db.read, sprint.sprint_id)
+        ending = await self._ending(self.db.read, sprint, inside, self._day(sprint, given))
+        return _answer(ending, "", request.facilitator_id)
 
     async def _begin(self, request: pb.CloseSprintRequest, given: date | None) -> Saga:
         """From here on nobody works in the sprint, and what is to be given back is settled."""
@@ -91,7 +94,8 @@ class ClosingHandlers(Room):
 
     async def _close(self, tx: WriteHandle, state: State) -> State:
         sprint = await sprints.lock(tx, state["sprint_id"])
-        ending = await self._ending(tx, sprint, date.fromisoformat(state["close_date"]))
+        inside = await tasks.lock_of_sprint(tx, sprint.sprint_id)
+        ending = await self._ending(tx, sprint, inside, date.fromisoformat(state["close_date"]))
         ending = ending.with_retrospective(state["retrospective_id"])
         await tasks.save(tx, ending.ended)
         await sprints.save(tx, ending.sprint)
@@ -104,11 +108,11 @@ class ClosingHandlers(Room):
         check_in_progress(sprint.sprint_id, sprint.state)
         return day_of_closing(given, sprint, self.today(sprint.time_zone))
 
-    async def _ending(self, db: ReadHandle, sprint: Sprint, day: date) -> Ending:
+    async def _ending(self, db: ReadHandle, sprint: Sprint, inside: Sequence[SprintTask], day: date) -> Ending:
         past = await sprints.history(db, sprint.project_id)
         return close(
             sprint,
-            await tasks.of_sprint(db, sprint.sprint_id),
+            inside,
             await impediments.of_sprint(db, sprint.sprint_id),
             await tasks.scope_changes(db, sprint.sprint_id),
             weighted_rate([(one.points, one.person_days) for one in past]),

@@ -18,8 +18,8 @@ from services.sprint.domain.sprint import Outcome, SprintState, SprintTask, Task
 
 _COLUMNS = ", ".join(f"t.{field.name}" for field in fields(SprintTask))
 _OF_SPRINT = f"SELECT {_COLUMNS} FROM sprint_task t WHERE sprint_id = %(sprint_id)s ORDER BY position, task_id"
-# Tasks are locked in one order, so that two transactions that lock several do not wait for each other.
-_LOCK_OF_SPRINT = _OF_SPRINT + " FOR UPDATE"
+# Every transaction that locks several tasks does so in the order of their ids, so that none waits for the other.
+_LOCK_OF_SPRINT = f"SELECT {_COLUMNS} FROM sprint_task t WHERE sprint_id = %(sprint_id)s ORDER BY task_id FOR UPDATE"
 _PAGE = """
     SELECT {columns} FROM sprint_task t WHERE sprint_id = %(sprint_id)s {filters}
     ORDER BY position, task_id LIMIT %(limit)s
@@ -72,7 +72,7 @@ _FREEZE = f"""
     UPDATE sprint_task t SET version = t.version + 1, update_time = %(now)s
     FROM (SELECT task_id FROM sprint_task
           WHERE sprint_id = %(sprint_id)s AND outcome IS NULL AND state <> 'COMPLETED'
-          ORDER BY position, task_id FOR UPDATE) locked
+          ORDER BY task_id FOR UPDATE) locked
     WHERE t.sprint_id = %(sprint_id)s AND t.task_id = locked.task_id
     RETURNING {_COLUMNS}
 """
@@ -136,7 +136,7 @@ async def of_sprint(db: ReadHandle, sprint_id: str) -> list[SprintTask]:
 
 async def lock_of_sprint(tx: WriteHandle, sprint_id: str) -> list[SprintTask]:
     """A sprint's tasks by position, which nobody else changes until the transaction ends."""
-    return await tx.all(_LOCK_OF_SPRINT, {"sprint_id": sprint_id}, row=_row)
+    return sorted(await tx.all(_LOCK_OF_SPRINT, {"sprint_id": sprint_id}, row=_row), key=_place)
 
 
 async def page(db: ReadHandle, page: Page, sprint_id: str, assignee_id: str) -> list[SprintTask]:
@@ -208,8 +208,7 @@ async def add_entries(tx: WriteHandle, sprint_id: str, entries: Sequence[Entry])
 
 async def freeze(tx: WriteHandle, sprint_id: str, now: object) -> list[SprintTask]:
     """Give each unfinished task of a sprint that closes its last version; the tasks by position."""
-    frozen = await tx.all(_FREEZE, {"sprint_id": sprint_id, "now": now}, row=_row)
-    return sorted(frozen, key=lambda task: (task.position, task.task_id))
+    return sorted(await tx.all(_FREEZE, {"sprint_id": sprint_id, "now": now}, row=_row), key=_place)
 
 
 async def unreported(db: ReadHandle, sprint_id: str, day: date) -> list[StoredEntry]:
@@ -230,6 +229,10 @@ async def scope_changes(db: ReadHandle, sprint_id: str) -> list[ScopeChange]:
 async def follow_backlog(tx: WriteHandle, news: Row) -> None:
     """Take title and points of open sprints' tasks from newer versions of the backlog."""
     await tx.execute(_FOLLOW, news)
+
+
+def _place(task: SprintTask) -> tuple[int, str]:
+    return task.position, task.task_id
 
 
 def _params(task: SprintTask) -> Row:
