@@ -10,6 +10,7 @@ from uuid import UUID
 from dsm.project.v1 import calendar_pb2, employee_pb2, project_pb2
 from dsm.project.v1 import project_service_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 
 from services.kit.convert import (
     check_time_zone,
@@ -136,7 +137,15 @@ def from_employee(employee: Employee) -> employee_pb2.Employee:
         create_time=from_time(employee.create_time),
         update_time=from_time(employee.update_time),
         etag=etag_of(employee.version),
+        erase_time=from_time(employee.erase_time),
     )
+
+
+def forget_person(method: str, response: bytes, employee: Employee) -> bytes:
+    """An answer that `method` gave before, with a person as they are now and without reasons of their time off."""
+    answer: Message = getattr(pb, f"{method.rpartition('/')[2]}Response").FromString(response)
+    _forget_in(answer, from_employee(employee))
+    return answer.SerializeToString()
 
 
 def to_places(request: pb.AssignTeamMembersRequest) -> list[TeamMember]:
@@ -244,6 +253,18 @@ def from_capacity(capacity: Capacity) -> pb.GetCapacityResponse:
         ],
         days=days_of(capacity.days),
     )
+
+
+def _forget_in(message: Message, gone: employee_pb2.Employee) -> None:
+    for field, value in message.ListFields():
+        if field.message_type:
+            for part in value if field.is_repeated else (value,):
+                if isinstance(part, employee_pb2.Employee) and part.employee_id == gone.employee_id:
+                    part.CopyFrom(gone)
+                elif isinstance(part, calendar_pb2.Pto) and part.employee_id == gone.employee_id:
+                    part.ClearField("reason")
+                else:
+                    _forget_in(part, gone)
 
 
 def _from_conflict(conflict: Conflict) -> calendar_pb2.AvailabilityConflict:

@@ -44,6 +44,11 @@ def employee_updated(employee: Employee, changed: Sequence[str]) -> pb.EmployeeU
     return pb.EmployeeUpdated(employee_id=employee.employee_id, changed_fields=changed)
 
 
+def employee_erased(employee: Employee) -> pb.EmployeeErased:
+    """Everything personal of a person is to be forgotten, wherever it is."""
+    return pb.EmployeeErased(employee_id=employee.employee_id)
+
+
 def team_changed(project: Project, assigned: Sequence[TeamMember], removed: Sequence[str] = ()) -> pb.TeamChanged:
     """People came onto a team, changed their places or left."""
     return pb.TeamChanged(

@@ -21,8 +21,7 @@ SETTINGS = ProjectSettings
 def build(settings: ProjectSettings) -> StatefulService:
     """The service, not started."""
     service = StatefulService(NAME, settings)
-    # ErasePerson is not built yet: the generated base answers it.
-    handlers = ProjectHandlers(service.database, utc_now)  # type: ignore[abstract]
+    handlers = ProjectHandlers(service.database, utc_now)
     service.serve(
         project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"],
         add_ProjectServiceServicer_to_server,

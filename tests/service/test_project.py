@@ -255,11 +255,6 @@ async def test_every_change_is_published_once_in_order(stub: ProjectServiceAsync
     assert (await stub.GetProject(pb.GetProjectRequest(project_id="P-TOLD"))).project.etag == "v5"
 
 
-async def test_what_is_not_built_says_so(stub: ProjectServiceAsyncStub) -> None:
-    failed = await refused(stub.ErasePerson(pb.ErasePersonRequest(employee_id="E001")))
-    assert (failed.code, failed.reason) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-
-
 async def _all(stub: ProjectServiceAsyncStub) -> pb.ListProjectsResponse:
     return await stub.ListProjects(pb.ListProjectsRequest(page_size=1000))
 

@@ -8,14 +8,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from services.kit.errors import AlreadyExists, InvalidArgument, NotFound
+from services.kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 
 DEFAULT_HOURS_PER_DAY = Decimal(8)
 
 
 @dataclass(frozen=True, slots=True)
 class Employee:
-    """A person who can be on teams; `inactive_time` is since when they cannot be any more, None = active."""
+    """A person who can be on teams.
+
+    `inactive_time` is since when they cannot be any more, None = active; `erase_time` since when nothing personal is
+    known of them, None = it is.
+    """
 
     employee_id: str
     name: str
@@ -30,6 +34,7 @@ class Employee:
     version: int
     create_time: datetime
     update_time: datetime
+    erase_time: datetime | None = None
 
     @property
     def active(self) -> bool:
@@ -55,6 +60,15 @@ class EmployeeAlreadyExists(AlreadyExists):
         super().__init__(f"Employee {employee_id} exists already.", employee_id=employee_id)
 
 
+class EmployeeErased(FailedPrecondition):
+    """Everything personal of the person was erased; the id is kept for history and for nobody else."""
+
+    reason = "EMPLOYEE_ERASED"
+
+    def __init__(self, employee_id: str) -> None:
+        super().__init__(f"Employee {employee_id} was erased: create another person instead.", employee_id=employee_id)
+
+
 def skill_key(skill: str) -> str:
     """What two skills that differ only in case have in common."""
     return skill.casefold()
@@ -74,8 +88,9 @@ def update_employee(employee: Employee, changes: Mapping[str, Any], now: datetim
     """The person with new values for some of their fields, and which of them really changed.
 
     Nothing changed = the same person at the same version. Who becomes inactive is so from `now` on; who was inactive
-    stays so since then. InvalidArgument for an empty name.
+    stays so since then. EmployeeErased, or InvalidArgument for an empty name.
     """
+    check_not_erased(employee)
     if changes.get("name") == "":
         raise InvalidArgument("employee.name", "must not be empty")
     changed = [field for field, value in changes.items() if getattr(employee, field) != value]
@@ -85,6 +100,34 @@ def update_employee(employee: Employee, changes: Mapping[str, Any], now: datetim
     if "active" in changed:
         fields["inactive_time"] = None if changes["active"] else now
     return replace(touch_employee(employee, now), **fields), changed
+
+
+def erase_employee(employee: Employee, now: datetime) -> Employee:
+    """The person without anything personal; somebody erased before is the same person at the same version.
+
+    What tells who it was goes: name, address, identity, role, designation, skills and time zone. What the figures of
+    the past need stays: the id, the hours of a day, since when the person is not active (else `now`).
+    """
+    if employee.erase_time:
+        return employee
+    return replace(
+        touch_employee(employee, now),
+        name="",
+        email="",
+        role="",
+        designation="",
+        skills=(),
+        identity_subject="",
+        time_zone="",
+        inactive_time=employee.inactive_time or now,
+        erase_time=now,
+    )
+
+
+def check_not_erased(employee: Employee) -> None:
+    """Raise EmployeeErased where something personal would be entered of a person who was to be forgotten."""
+    if employee.erase_time:
+        raise EmployeeErased(employee.employee_id)
 
 
 def touch_employee(employee: Employee, now: datetime) -> Employee:

@@ -18,7 +18,7 @@ from services.project.domain.calendar import (
     holidays_in,
 )
 from services.project.domain.capacity import capacity, conflicts
-from services.project.domain.employee import touch_employee
+from services.project.domain.employee import check_not_erased, touch_employee
 from services.project.domain.project import check_writable, touch_project
 from services.project.handlers.room import Room
 from services.project.store import calendars, employees, projects
@@ -65,6 +65,7 @@ class CalendarHandlers(Room):
         pto = convert.to_pto(request.pto, uuid4(), self.clock())
         async with self.db.write() as tx:
             employee = await employees.lock(tx, pto.employee_id)
+            check_not_erased(employee)
             check_pto(pto, await calendars.pto_of(tx, pto.employee_id, Days(pto.start_date, pto.end_date)))
             await calendars.add_pto(tx, pto)
             employee = touch_employee(employee, self.clock())

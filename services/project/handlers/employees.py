@@ -6,13 +6,13 @@ from services.kit.convert import check_etag
 from services.kit.gate import Context
 from services.kit.paging import page_of
 from services.project import convert, events
-from services.project.domain.employee import EmployeeAlreadyExists, update_employee
+from services.project.domain.employee import EmployeeAlreadyExists, erase_employee, update_employee
 from services.project.handlers.room import Room
-from services.project.store import employees
+from services.project.store import answers, calendars, employees
 
 
 class EmployeeHandlers(Room):
-    """CreateEmployee to UpdateEmployee."""
+    """CreateEmployee to ErasePerson."""
 
     async def CreateEmployee(self, request: pb.CreateEmployeeRequest, context: Context) -> pb.CreateEmployeeResponse:
         """A new person."""
@@ -49,3 +49,20 @@ class EmployeeHandlers(Room):
                 await employees.update(tx, employee)
                 events.emit_of_employee(tx, employee, events.employee_updated(employee, changed))
             return tx.reply(pb.UpdateEmployeeResponse(employee=convert.from_employee(employee)))
+
+    async def ErasePerson(self, request: pb.ErasePersonRequest, context: Context) -> pb.ErasePersonResponse:
+        """Forget who a person was, for good.
+
+        Here that is the person's row, the reasons of their time off and the answers kept for request_ids, which may
+        repeat either; team_member and the outbox know people by id alone. employee.erased tells the others.
+        """
+        async with self.db.write() as tx:
+            before = await employees.lock(tx, request.employee_id)
+            employee = erase_employee(before, self.clock())
+            if employee is not before:
+                await employees.update(tx, employee)
+                await calendars.forget_reasons(tx, employee.employee_id)
+                kept = await answers.speaking_of(tx, employee.employee_id)
+                await answers.replace(tx, {key: convert.forget_person(how, old, employee) for key, how, old in kept})
+                events.emit_of_employee(tx, employee, events.employee_erased(employee))
+            return tx.reply(pb.ErasePersonResponse(employee=convert.from_employee(employee)))

@@ -39,6 +39,7 @@ _ADD_PTO = f"""
     VALUES (%(pto_id)s, %(employee_id)s, %(start_date)s, %(end_date)s, %(starts_at_midday)s, %(ends_at_midday)s,
             %(reason)s, %(create_time)s)
 """
+_FORGET_REASONS = "UPDATE pto SET reason = '' WHERE employee_id = %(employee_id)s AND reason <> ''"
 _CANCEL_PTO = f"DELETE FROM pto WHERE pto_id = %(pto_id)s RETURNING {_PTO_COLUMNS}"
 
 # A project and its company days, in one statement.
@@ -127,6 +128,11 @@ async def list_pto_after(read: ReadHandle, after: tuple[date, UUID] | None, limi
 async def add_pto(tx: WriteHandle, pto: Pto) -> None:
     """Enter time off of a person whom this transaction has locked."""
     await tx.execute(_ADD_PTO, {field.name: getattr(pto, field.name) for field in fields(pto)})
+
+
+async def forget_reasons(tx: WriteHandle, employee_id: str) -> None:
+    """Leave no reason of a person's time off; the days stay."""
+    await tx.execute(_FORGET_REASONS, {"employee_id": employee_id})
 
 
 async def cancel_pto(tx: WriteHandle, pto_id: UUID) -> Pto | None:

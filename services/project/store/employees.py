@@ -12,7 +12,7 @@ from services.project.domain.employee import Employee, EmployeeNotFound, skill_k
 COLUMNS = """
     employee.employee_id, employee.name, employee.email, employee.role, employee.designation, employee.skills,
     employee.hours_per_day, employee.inactive_time, employee.identity_subject, employee.time_zone, employee.version,
-    employee.create_time, employee.update_time
+    employee.create_time, employee.update_time, employee.erase_time
 """
 _FIND = f"SELECT {COLUMNS} FROM employee WHERE employee_id = %(employee_id)s"
 # In the order of their ids, so that two transactions that lock the same people never wait for each other crosswise.
@@ -39,7 +39,7 @@ _UPDATE = """
     SET name = %(name)s, email = %(email)s, role = %(role)s, designation = %(designation)s, skills = %(skills)s,
         skill_keys = %(skill_keys)s, hours_per_day = %(hours_per_day)s, inactive_time = %(inactive_time)s,
         identity_subject = %(identity_subject)s, time_zone = %(time_zone)s, version = %(version)s,
-        update_time = %(update_time)s
+        update_time = %(update_time)s, erase_time = %(erase_time)s
     WHERE employee_id = %(employee_id)s
 """
 
@@ -124,4 +124,5 @@ def _params(employee: Employee) -> Params:
         "version": employee.version,
         "create_time": employee.create_time,
         "update_time": employee.update_time,
+        "erase_time": employee.erase_time,
     }
