@@ -27,6 +27,9 @@ _PROGRESS = """
 """
 _FIND = f"SELECT {_COLUMNS} FROM story s {_PROGRESS} WHERE s.story_id = %(story_id)s"
 _LOCK = f"{_FIND} FOR UPDATE OF s"
+_LOCK_MANY = f"""
+    SELECT {_COLUMNS} FROM story s {_PROGRESS} WHERE s.story_id = ANY(%(story_ids)s) ORDER BY s.number FOR UPDATE OF s
+"""
 _PAGE = f"""
     SELECT {_COLUMNS} FROM story s {_PROGRESS}
     WHERE s.project_id = %(project_id)s AND s.number > %(after)s ORDER BY s.number LIMIT %(limit)s
@@ -65,6 +68,11 @@ async def find_story(read: ReadHandle, story_id: str) -> Story | None:
 async def lock_story(tx: WriteHandle, story_id: str) -> Story | None:
     """A story with its progress, locked."""
     return await tx.maybe(_LOCK, {"story_id": story_id}, row=story_row)
+
+
+async def lock_stories(tx: WriteHandle, story_ids: Sequence[str]) -> list[Story]:
+    """Stories with their progress, locked."""
+    return await tx.all(_LOCK_MANY, {"story_ids": list(story_ids)}, row=story_row)
 
 
 async def lock_stories_by_key(tx: WriteHandle, project_id: str, keys: Sequence[str]) -> dict[str, Story]:

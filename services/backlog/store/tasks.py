@@ -9,6 +9,7 @@ from psycopg.rows import scalar_row, tuple_row
 
 from services.backlog.domain.errors import OriginKeyAlreadyExists
 from services.backlog.domain.graph import Edges
+from services.backlog.domain.importing.drafts import Mark
 from services.backlog.domain.task import Content, Course, Origin, Priority, Task, TaskState
 from services.kit.database import Params, ReadHandle, WriteHandle, jsonb
 
@@ -54,6 +55,7 @@ _COURSE = {
     "sprint_version": "bigint",
     "complete_time": "timestamptz",
 }
+# Set by imports alone; see store.imports.
 _IMPORT = {"import_digest": "bytea", "import_state": "text"}
 
 _STORY_IDS = "ARRAY(SELECT l.story_id FROM story_task l WHERE l.task_id = t.task_id ORDER BY l.story_id)"
@@ -260,8 +262,8 @@ async def save_courses(tx: WriteHandle, changes: Sequence[tuple[Task, Task]]) ->
         await tx.execute(SAVE_COURSE, course_params(changes))
 
 
-async def insert_imported(tx: WriteHandle, tasks: Sequence[Task], marks: Sequence[tuple[str, str]]) -> None:
-    """Store new tasks with (digest in hex, state) of the rows that they come from."""
+async def insert_imported(tx: WriteHandle, tasks: Sequence[Task], marks: Sequence[Mark]) -> None:
+    """Store new tasks with the marks of the rows that they come from."""
     rows = [
         _head(task) | _course(task.course) | _content(task.content) | _import(mark)
         for task, mark in zip(tasks, marks, strict=True)
@@ -270,10 +272,8 @@ async def insert_imported(tx: WriteHandle, tasks: Sequence[Task], marks: Sequenc
         await tx.execute(_INSERT_IMPORTED, {"tasks": jsonb(rows)})
 
 
-async def save_imported(
-    tx: WriteHandle, changes: Sequence[tuple[Task, Task]], marks: Sequence[tuple[str, str]]
-) -> None:
-    """Store locked tasks, each (before, after), with (digest in hex, state) of the rows that they come from."""
+async def save_imported(tx: WriteHandle, changes: Sequence[tuple[Task, Task]], marks: Sequence[Mark]) -> None:
+    """Store locked tasks, each (before, after), with the marks of the rows that they come from."""
     rows = [
         _update_of(change) | _course(change[1].course) | _content(change[1].content) | _import(mark)
         for change, mark in zip(changes, marks, strict=True)
@@ -386,8 +386,8 @@ def _course(course: Course) -> dict[str, Any]:
     }
 
 
-def _import(mark: tuple[str, str]) -> dict[str, Any]:
-    return {"import_digest": f"\\x{mark[0]}", "import_state": mark[1]}
+def _import(mark: Mark) -> dict[str, Any]:
+    return {"import_digest": f"\\x{mark.digest}", "import_state": mark.state}
 
 
 def _moment(moment: datetime | None) -> str | None:
