@@ -1,4 +1,4 @@
-"""Generates gen/ from proto/: the Python client with its types, and the descriptor set of the contract.
+"""Generates gen/ from proto/: the Python client with its types, the descriptor set and the OpenAPI document.
 
 Everything comes from the locked environment and the repository, so it needs no network and gives the same bytes
 everywhere: buf and protoc are packages of requirements-dev.lock, googleapis' protos are in one of them,
@@ -25,8 +25,9 @@ GEN = ROOT / "gen"
 GOOGLEAPIS = ROOT / ".vendor" / "googleapis"
 THIRD_PARTY = ROOT / "third_party"
 DESCRIPTOR = Path("descriptor", "dsm.binpb")
+OPENAPI = Path("openapi", "dsm.json")
 # Folders of gen/ that hold nothing but generated files.
-GENERATED = (Path("python", "dsm"), Path("python", "buf"), Path("descriptor"))
+GENERATED = (Path("python", "dsm"), Path("python", "buf"), Path("descriptor"), Path("openapi"))
 # What the service's contract may use of googleapis; the rest would only slow buf down.
 GOOGLEAPIS_FOLDERS = ("google/api", "google/rpc", "google/type")
 DOCSTRINGS = {
@@ -99,6 +100,9 @@ def generate(target: Path) -> None:
         stubs = [plugin("mypy_grpc"), f"--grpc_python_out={python}", f"--mypy_grpc_out=quiet:{python}"]
         run(*protoc, *stubs, *services)
     make_packages(python)
+    document = target / OPENAPI
+    document.parent.mkdir()
+    run(sys.executable, "-m", "scripts.openapi", descriptor, document)
 
 
 def relative_protos(folder: Path) -> list[str]:
