@@ -89,7 +89,6 @@ def test_it_starts_dsm_runs_a_sprint_and_stops(first: Any) -> None:
     assert first["completed_tasks"] > 0
     assert first["released_tasks"] > 0
     assert first["planned_tasks"] == first["completed_tasks"] + first["released_tasks"]
-    assert first["seconds"] < 30
 
 
 def test_it_runs_again_and_remembers_the_first_run(first: Any, second: Any) -> None:
