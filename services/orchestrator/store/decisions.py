@@ -12,7 +12,7 @@ from services.kit.errors import Aborted
 from services.kit.paging import Page
 from services.orchestrator.domain.decision import DecisionSource
 from services.orchestrator.domain.episode import Episode
-from services.orchestrator.store.rows import SELECT, record_json, to_episode
+from services.orchestrator.store.rows import SELECT, record_json, to_episode, where
 
 _INSERT_DECISION = """
     INSERT INTO decision (decision_id, project_id, decision_time, source, record, pending, fingerprint)
@@ -42,17 +42,17 @@ _DUE = """
     WHERE d.pending AND d.retry_time <= now() AND (l.lease_time IS NULL OR l.lease_time < now())
     ORDER BY d.retry_time LIMIT 10
 """
-_AUDIT = f"""
-    {SELECT} WHERE d.project_id = %(project_id)s
-      AND (%(decision_id)s::uuid IS NULL OR d.decision_id = %(decision_id)s)
-      AND (%(source)s::text IS NULL OR d.source = %(source)s)
-      AND (%(sprint_id)s = '' OR d.sprint_id = %(sprint_id)s)
-      AND (%(start)s::date IS NULL OR d.decision_time >= %(start)s::date::timestamp AT TIME ZONE 'UTC')
-      AND (%(end)s::date IS NULL OR d.decision_time < (%(end)s::date + 1)::timestamp AT TIME ZONE 'UTC')
-      AND (%(after_time)s::timestamptz IS NULL
-           OR (d.decision_time, d.decision_id) > (%(after_time)s::timestamptz, %(after_id)s::uuid))
-    ORDER BY d.decision_time, d.decision_id LIMIT %(limit)s
-"""
+_AUDIT_CONDITIONS = {
+    "project_id": "d.project_id = %(project_id)s",
+    "decision_id": "d.decision_id = %(decision_id)s",
+    "source": "d.source = %(source)s",
+    # The index on sprints leaves out decisions without one, which the planner must be told.
+    "sprint_id": "d.sprint_id = %(sprint_id)s AND d.sprint_id <> ''",
+    "start": "d.decision_time >= %(start)s::date::timestamp AT TIME ZONE 'UTC'",
+    "end": "d.decision_time < (%(end)s::date + 1)::timestamp AT TIME ZONE 'UTC'",
+    "after_id": "(d.decision_time, d.decision_id) > (%(after_time)s::timestamptz, %(after_id)s::uuid)",
+}
+_AUDIT_ORDER = "ORDER BY d.decision_time, d.decision_id LIMIT %(limit)s"
 
 
 @dataclass(frozen=True)
@@ -155,5 +155,6 @@ async def audit(read: ReadHandle, wanted: AuditFilter, page: Page) -> tuple[Sequ
         "after_id": after_id,
         "limit": page.limit,
     }
-    found = [to_episode(row) for row in await read.rows(_AUDIT, params)]
+    sql = f"{SELECT} {where(_AUDIT_CONDITIONS, params)} {_AUDIT_ORDER}"
+    found = [to_episode(row) for row in await read.rows(sql, params)]
     return page.cut(found, lambda e: (e.record.decision_time, e.record.decision_id))

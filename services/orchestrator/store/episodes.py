@@ -10,20 +10,19 @@ from services.kit.database import ReadHandle, WriteHandle
 from services.kit.paging import Page
 from services.orchestrator.domain.episode import RETRIEVABLE_QUALITY, Episode
 from services.orchestrator.domain.outcome import Outcome
-from services.orchestrator.store.rows import COLUMNS, SELECT, outcome_json, to_episode
+from services.orchestrator.store.rows import COLUMNS, SELECT, outcome_json, to_episode, where
 
-_LIST = f"""
-    {SELECT} WHERE (%(project_id)s = '' OR e.project_id = %(project_id)s)
-      AND (%(episode_id)s::uuid IS NULL OR e.episode_id = %(episode_id)s)
-      AND (NOT %(with_outcome)s OR e.outcome_time IS NOT NULL)
-      AND (NOT %(retrievable)s OR e.quality_score >= %(least_quality)s)
-      AND (%(after_time)s::timestamptz IS NULL
-           OR (e.create_time, e.episode_id) < (%(after_time)s::timestamptz, %(after_id)s::uuid))
-    ORDER BY e.create_time DESC, e.episode_id DESC LIMIT %(limit)s
-"""
+_CONDITIONS = {
+    "project_id": "e.project_id = %(project_id)s",
+    "episode_id": "e.episode_id = %(episode_id)s",
+    "with_outcome": "e.outcome_time IS NOT NULL",
+    "retrievable": "e.quality_score >= %(least_quality)s",
+    "after_id": "(e.create_time, e.episode_id) < (%(after_time)s::timestamptz, %(after_id)s::uuid)",
+}
+_ORDER = "ORDER BY e.create_time DESC, e.episode_id DESC LIMIT %(limit)s"
 # The setting holds for this statement alone. It lets the index scan go on when the filter has refused its first
 # candidates; PostgreSQL looks at `setting` before it begins the scan, because nothing in it depends on a row.
-_SEARCH = f"""
+SEARCH = f"""
     WITH setting AS MATERIALIZED (SELECT set_config('hnsw.iterative_scan', 'strict_order', true) AS value),
     nearest AS MATERIALIZED (
         SELECT episode_id, embedding <=> %(vector)s::vector AS distance FROM episode
@@ -100,7 +99,8 @@ async def page_of_episodes(read: ReadHandle, wanted: EpisodeFilter, page: Page) 
         "after_id": after_id,
         "limit": page.limit,
     }
-    found = [to_episode(row) for row in await read.rows(_LIST, params)]
+    sql = f"{SELECT} {where(_CONDITIONS, params)} {_ORDER}"
+    found = [to_episode(row) for row in await read.rows(sql, params)]
     return page.cut(found, lambda e: (e.create_time, e.episode_id))
 
 
@@ -114,7 +114,7 @@ async def search(read: ReadHandle, vector: Vector, wanted: EpisodeFilter, limit:
         "with_outcome": wanted.with_outcome_only,
         "limit": limit,
     }
-    return [Match(to_episode(row), row["similarity"]) for row in await read.rows(_SEARCH, params)]
+    return [Match(to_episode(row), row["similarity"]) for row in await read.rows(SEARCH, params)]
 
 
 async def waiting(read: ReadHandle, limit: int) -> dict[UUID, str]:

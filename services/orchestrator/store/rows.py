@@ -1,11 +1,12 @@
 """Rows of decisions and episodes, which are stored and read together."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from services.kit.database import Row
+from services.kit.database import Params, Row
 from services.orchestrator.domain.episode import Episode, Record
 from services.orchestrator.domain.outcome import Outcome
 
@@ -35,6 +36,15 @@ def to_episode(row: Row) -> Episode:
         outcome=_OUTCOME.validate_python(row["outcome"]) if row["outcome"] else None,
         outcome_time=row["outcome_time"],
     )
+
+
+def where(conditions: Mapping[str, str], params: Params) -> str:
+    """A WHERE clause of the conditions whose parameter is given.
+
+    A condition that is not asked for is left out rather than written as 'or NULL', which no index could serve.
+    """
+    asked = [condition for name, condition in conditions.items() if params[name]]
+    return "WHERE " + " AND ".join(asked) if asked else ""
 
 
 def record_json(record: Record) -> Jsonb:

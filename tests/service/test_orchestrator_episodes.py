@@ -1,0 +1,221 @@
+"""Episodes: embedded after the decision, found by meaning, given their outcome, and used as evidence."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from dsm.chronicle.v1 import chronicle_service_pb2
+from dsm.chronicle.v1.chronicle_service_pb2_grpc import ChronicleServiceStub
+from dsm.orchestrator.v1 import decision_pb2, episode_pb2
+from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from services.orchestrator.store import episodes as store
+from tests.harness import World, eventually, refused
+from tests.service.test_orchestrator import DONE, START, TODAY, Dsm, dsm_of, states
+
+EMBEDDED = episode_pb2.EPISODE_EMBEDDING_STATE_EMBEDDED
+PENDING = episode_pb2.EPISODE_EMBEDDING_STATE_PENDING
+
+
+@pytest_asyncio.fixture(scope="session")
+async def dsm(world: World) -> Dsm:
+    return await dsm_of(world)
+
+
+async def embedded(dsm: Dsm, project_id: str, count: int = 1) -> Any:
+    """A project's episodes once all of them are embedded."""
+
+    async def found() -> Any:
+        episodes = await dsm.episodes(project_id)
+        ready = len(episodes) == count and all(episode.embedding_state == EMBEDDED for episode in episodes)
+        return episodes if ready else None
+
+    return await eventually(found)
+
+
+async def search(dsm: Dsm, query: str, **more: Any) -> pb.SearchEpisodesResponse:
+    request = pb.SearchEpisodesRequest(query=query, **more)
+    answer: pb.SearchEpisodesResponse = await dsm.orchestrator.SearchEpisodes(request)
+    return answer
+
+
+async def sprints_in_the_past(dsm: Dsm, project_id: str, count: int, planned: int, completed: int) -> None:
+    """Sprints of two weeks, one after the other, that were decided on, worked on and closed, with known outcomes."""
+    for number in range(count):
+        start = TODAY - timedelta(days=14 * (count - number) + 7)
+        record = await dsm.orchestrate(
+            project_id, as_of_date=start.isoformat(), sprint_duration_weeks=2, max_tasks_per_sprint=planned
+        )
+        await dsm.complete(await dsm.sprint(record.sprint_id), completed)
+    last = (TODAY - timedelta(days=7)).isoformat()
+    await dsm.orchestrate(project_id, as_of_date=last, create_sprint_if_needed=False)
+
+    async def known() -> bool:
+        return len(await dsm.episodes(project_id, with_outcome_only=True)) == count
+
+    await eventually(known)
+    await embedded(dsm, project_id, count + 1)
+
+
+async def test_an_episode_is_embedded_soon_and_found_by_its_situation(dsm: Dsm) -> None:
+    await dsm.project("EPI-FIND", tasks=7, people=3)
+    record = await dsm.orchestrate("EPI-FIND")
+    (episode,) = await embedded(dsm, "EPI-FIND")
+    assert episode.decision_id == record.decision_id
+    assert episode.context == record.analysis
+    assert episode.retrievable
+    assert episode.embedding_model
+    found = await search(dsm, episode.context_text, project_id="EPI-FIND")
+    assert found.embedding_model == episode.embedding_model
+    assert [match.episode.episode_id for match in found.matches] == [episode.episode_id]
+    assert found.matches[0].similarity == pytest.approx(1, abs=1e-3)
+    assert not (await search(dsm, episode.context_text, project_id="EPI-FIND", with_outcome_only=True)).matches
+    less = await search(dsm, "Recipes for apple cake with cinnamon", project_id="EPI-FIND")
+    assert less.matches[0].similarity < 0.6
+    assert not (
+        await search(dsm, "Recipes for apple cake with cinnamon", project_id="EPI-FIND", minimum_similarity=0.6)
+    ).matches
+
+
+async def test_a_blank_query_is_refused(dsm: Dsm) -> None:
+    failed = await refused(search(dsm, "  \n"))
+    assert (failed.code, failed.reason, failed.metadata["field"]) == ("INVALID_ARGUMENT", "VALIDATION_FAILED", "query")
+
+
+async def test_poor_episodes_are_kept_and_never_retrieved(dsm: Dsm) -> None:
+    await dsm.project("EPI-POOR")
+    await dsm.orchestrate("EPI-POOR", dry_run=True)
+    (episode,) = await embedded(dsm, "EPI-POOR")
+    assert episode.quality_score < 0.7
+    assert episode.quality_findings
+    assert not (await search(dsm, episode.context_text, project_id="EPI-POOR")).matches
+    assert not await dsm.episodes("EPI-POOR", retrievable_only=True)
+
+
+async def test_episodes_are_listed_newest_first_in_pages(dsm: Dsm) -> None:
+    await dsm.project("EPI-PAGE")
+    made = [(await dsm.orchestrate("EPI-PAGE", dry_run=True)).decision_id for _ in range(3)]
+    request = pb.ListEpisodesRequest(project_id="EPI-PAGE", page_size=2)
+    first = await dsm.orchestrator.ListEpisodes(request)
+    request.page_token = first.next_page_token
+    second = await dsm.orchestrator.ListEpisodes(request)
+    assert [e.decision_id for e in [*first.episodes, *second.episodes]] == made[::-1]
+    assert not second.next_page_token
+    request.retrievable_only = True
+    assert (await refused(dsm.orchestrator.ListEpisodes(request))).reason == "PAGE_TOKEN_INVALID"
+    (one,) = await dsm.episodes("EPI-PAGE", episode_id=first.episodes[0].episode_id)
+    assert one.episode_id == first.episodes[0].episode_id
+
+
+async def test_outcomes_come_with_the_closing_and_become_evidence(dsm: Dsm) -> None:
+    # Without estimates, so that points do not limit what the sprint service takes.
+    await dsm.project("EPI-LEARN", tasks=40, points=0)
+    await sprints_in_the_past(dsm, "EPI-LEARN", count=3, planned=8, completed=6)
+    for episode in await dsm.episodes("EPI-LEARN", with_outcome_only=True):
+        assert (episode.outcome.planned_tasks, episode.outcome.completed_tasks) == (8, 6)
+        assert episode.outcome.completion_rate == 0.75
+        assert not episode.outcome.success
+        assert episode.outcome.sprint_id == episode.sprint_id
+    recorded = await dsm.world.query(
+        "orchestrator", "SELECT count(*) AS n FROM outbox WHERE subject = 'dsm.orchestrator.v1.episode.recorded'"
+    )
+    assert recorded[0]["n"] >= 3 * 3
+
+    record = await dsm.orchestrate("EPI-LEARN", sprint_duration_weeks=2, max_tasks_per_sprint=8)
+    (adjustment,) = record.adjustments
+    assert (adjustment.original_recommendation, adjustment.intelligence_recommendation) == (8, 6)
+    assert adjustment.state == decision_pb2.ADJUSTMENT_STATE_APPLIED
+    assert adjustment.confidence == 0.75
+    assert adjustment.evidence_source == decision_pb2.EVIDENCE_SOURCE_EPISODES
+    assert len(adjustment.evidence_details.episodes_used) == adjustment.evidence_details.sample_size == 3
+    assert record.decision_source == decision_pb2.DECISION_SOURCE_INTELLIGENCE_ENHANCED
+    assert (record.rule_based_decision.tasks_to_assign, record.final_decision.tasks_to_assign) == (8, 6)
+    assert record.confidence_scores.intelligence_threshold_met
+    assert record.intelligence_metadata.episodes_used == 3
+    assert states(record)[START] == DONE
+    assert len((await dsm.sprint(record.sprint_id)).tasks) == 6
+    assert record.analysis.historical_context.project_patterns.closed_sprints == 3
+    status = await dsm.status("EPI-LEARN")
+    # Three of three fell short of 80 %: (3 + 1) / (3 + 2).
+    assert status.predictive_insights.sprint_failure_probability == pytest.approx(0.8)
+
+
+async def test_the_chronicle_keeps_a_copy_with_the_actions(dsm: Dsm) -> None:
+    await dsm.project("EPI-COPY")
+    record = await dsm.orchestrate("EPI-COPY")
+    stub = ChronicleServiceStub(await dsm.world.channel("chronicle"))
+
+    async def copied() -> Any:
+        answer = await stub.ListDecisions(chronicle_service_pb2.ListDecisionsRequest(project_id="EPI-COPY"))
+        return [note.decision for note in answer.decision_notes] == [record]
+
+    await eventually(copied)
+
+
+async def test_a_new_model_has_every_episode_embedded_again(dsm: Dsm) -> None:
+    await dsm.project("EPI-MODEL")
+    await dsm.orchestrate("EPI-MODEL")
+    (before,) = await embedded(dsm, "EPI-MODEL")
+    await dsm.world.query(
+        "orchestrator", "UPDATE episode SET embedding_model = 'another' WHERE project_id = 'EPI-MODEL'"
+    )
+    # Vectors of different models are never compared.
+    assert not (await search(dsm, before.context_text, project_id="EPI-MODEL")).matches
+    # A process that begins knows no model yet, so its first embedding finds the outdated ones.
+    await dsm.world.stop("orchestrator")
+    again = await dsm_of(dsm.world)
+    await search(again, "Whatever wakes the memory")
+
+    async def replaced() -> bool:
+        (episode,) = await again.episodes("EPI-MODEL")
+        return bool(episode.embedding_state == EMBEDDED and episode.embedding_model == before.embedding_model)
+
+    await eventually(replaced)
+    assert (await search(again, before.context_text, project_id="EPI-MODEL")).matches
+
+
+async def test_a_filtered_search_finds_what_lies_behind_many_others(dsm: Dsm) -> None:
+    """The index gives its nearest 40 first; without iterative scan, a filter that refuses them leaves nothing."""
+    await dsm.project("EPI-FAR")
+    await dsm.orchestrate("EPI-FAR")
+    (episode,) = await embedded(dsm, "EPI-FAR")
+    await dsm.world.query("orchestrator", _CROWD)
+    params = {
+        "vector": "[1" + ",0" * 1023 + "]",
+        "model": episode.embedding_model,
+        "least_quality": 0.7,
+        "project_id": "EPI-FAR",
+        "with_outcome": False,
+        "limit": 5,
+    }
+    url = dsm.world.stack.postgres.url("dsm_orchestrator")
+    async with await AsyncConnection.connect(url, row_factory=dict_row) as connection:
+        # So few rows are sorted rather than looked up, if one lets PostgreSQL.
+        await connection.execute("SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off")
+        plan = await (await connection.execute("EXPLAIN " + store.SEARCH, params)).fetchall()
+        assert any("episode_embedding_idx" in line["QUERY PLAN"] for line in plan)
+        found = await (await connection.execute(store.SEARCH, params)).fetchall()
+        assert [str(row["episode_id"]) for row in found] == [episode.episode_id]
+        without = store.SEARCH.replace("strict_order", "off")
+        assert not await (await connection.execute(without, params)).fetchall()
+
+
+# Four hundred episodes of another project, all nearer to (1, 0, 0, …) than anything that was embedded.
+_CROWD = """
+    WITH made AS (
+        INSERT INTO decision (decision_id, project_id, decision_time, source, record, pending)
+        SELECT gen_random_uuid(), 'EPI-NEAR', now(), source, record, false
+        FROM decision, generate_series(1, 400) WHERE project_id = 'EPI-FAR'
+        RETURNING decision_id)
+    INSERT INTO episode (episode_id, decision_id, project_id, context_text, quality_score, quality_findings, embedding,
+                         embedding_model, requires_embedding, create_time)
+    SELECT gen_random_uuid(), made.decision_id, 'EPI-NEAR', 'near', 1, '{}', noise.vector, e.embedding_model, false,
+           now()
+    FROM episode e, made CROSS JOIN LATERAL (
+        SELECT (ARRAY[1::real] || array_agg(0.06 * (random() - 0.5)::real))::vector AS vector
+        FROM generate_series(1, 1023) WHERE made.decision_id IS NOT NULL) AS noise
+    WHERE e.project_id = 'EPI-FAR'
+"""
