@@ -107,7 +107,7 @@ class Gate(grpc.aio.ServerInterceptor):
         }[(handler.request_streaming, handler.response_streaming)]
         return make(
             wrap(method, behaviour),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_decoded_or_error(handler.request_deserializer),
             response_serializer=_kept_or(handler.response_serializer),
         )
 
@@ -249,22 +249,44 @@ def _request_key(method: str, request: Any) -> RequestKey | None:
     return RequestKey(UUID(request_id), method, hashlib.sha256(body).digest())
 
 
-def _validate(request: Message) -> None:
-    violations = _validator.collect_violations(request)
+def _decoded_or_error(deserializer: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """A deserializer that hands bytes that are no such message on as an error: raised there, gRPC would say UNKNOWN."""
+
+    def decode(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except DecodeError as error:
+            return error
+
+    return decode
+
+
+def _validate(request: Message | DecodeError) -> None:
+    if isinstance(request, DecodeError):
+        raise request
+    # A field's own rules first: those over several fields are broken too when one of them is missing.
+    violations = sorted(_validator.collect_violations(request), key=_is_over_several)
     if not violations:
         return
-    found = [(_field_path(v.proto.field), v.proto.message or v.proto.rule_id) for v in violations]
-    # A rule over several fields has no path; its message begins with the one at fault.
-    found = [(field, rule) if field else _split(rule) for field, rule in found]
+    found = [_field_and_rule(violation) for violation in violations]
     (field, rule), value = found[0], violations[0].field_value
     error = InvalidArgument(field, rule, "" if value is None or isinstance(value, Message) else value)
     error.violations = found
     raise error
 
 
-def _split(message: str) -> tuple[str, str]:
-    field, _, rule = message.partition(" ")
-    return field, rule
+def _is_over_several(violation: Any) -> bool:
+    """True for a rule of a message; that one of a oneof's fields is required is the oneof's rule."""
+    return violation.proto.rule is None and violation.proto.rule_id != "required"
+
+
+def _field_and_rule(violation: Any) -> tuple[str, str]:
+    field, rule = _field_path(violation.proto.field), violation.proto.message or violation.proto.rule_id
+    if not _is_over_several(violation):
+        return field, rule
+    # The path leads to the message that has the rule; the rule's text begins with the field at fault.
+    part, _, rule = rule.partition(" ")
+    return f"{field}.{part}" if field else part, rule
 
 
 async def _validated(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
