@@ -239,18 +239,18 @@ def _plan_less(figures: Statistics, missed: Sequence[SprintTask]) -> list[Action
 
 
 def _split(sprint: Sprint, missed: Sequence[SprintTask]) -> list[ActionItem]:
-    """Tasks that were begun, not finished, and larger than an even share of the sprint's points."""
+    """The largest tasks that were begun, not finished, and larger than an even share of the sprint's points."""
     if not sprint.planned_tasks:
         return []
     mean = sprint.planned_points / sprint.planned_tasks
+    large = [task for task in missed if task.points and task.progress_percent and task.points > mean]
     return [
         ActionItem(
-            f"Split {task.task_id} before it is planned again: of {counted(task.points, 'point')}, "
+            f"Split {task.task_id} before it is planned again: of {counted(task.points or 0, 'point')}, "
             f"{task.progress_percent} % done.",
             task.assignee_id,
         )
-        for task in missed
-        if task.points and task.progress_percent and task.points > mean
+        for task in sorted(large, key=lambda task: -(task.points or 0))[:_NAMED]
     ]
 
 
