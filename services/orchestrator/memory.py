@@ -53,20 +53,30 @@ class Memory:
         self._wake = asyncio.Event()
         self._model = ""
 
-    async def recall(self, situation: str) -> Recall:
-        """The episodes most like a situation; without them, and saying so, if they cannot be had in time."""
+    async def recall(self, situation: str, project_id: str) -> Recall:
+        """The five episodes that say most about a situation; none, and why, if they cannot be had in time.
+
+        The project's own with a known outcome come first, because what other teams did would otherwise crowd them out;
+        the most similar of all the others fill up. Both by similarity.
+        """
         try:
             vector, cached = await self._vector_of(situation)
         except DsmError:
             return Recall(degraded=("embedding unavailable",))
         try:
             async with asyncio.timeout(self._retrieval_seconds):
-                matches = await episodes.search(self._database.read, vector, EpisodeFilter(), RECALLED)
+                own, others = await asyncio.gather(
+                    episodes.search(
+                        self._database.read, vector, EpisodeFilter(project_id, with_outcome_only=True), RECALLED
+                    ),
+                    episodes.search(self._database.read, vector, EpisodeFilter(), RECALLED),
+                )
         except TimeoutError:
             return Recall((), ("retrieval timed out",), cached, vector.model)
         except DsmError:
             return Recall((), ("retrieval failed",), cached, vector.model)
-        return Recall(tuple(map(_recollect, matches)), (), cached, vector.model)
+        matches = {match.episode.episode_id: match for match in (*own, *others)}
+        return Recall(tuple(map(_recollect, [*matches.values()][:RECALLED])), (), cached, vector.model)
 
     async def search(self, text: str, wanted: EpisodeFilter, limit: int, least: float) -> tuple[list[Match], str]:
         """The episodes most like a text, and the model that compared them. Raises if the text cannot be embedded."""

@@ -137,7 +137,7 @@ class Pipeline:
         analysis = replace(analysis, capacity_person_days=capacity)
         watch.lap("analyze")
 
-        recall = await self._recall(analysis, config)
+        recall = await self._recall(order, analysis, config)
         watch.lap("retrieve_episodes")
 
         proposed = propose(rule_based, analysis, order.options, recall.episodes, order.project_id)
@@ -168,10 +168,10 @@ class Pipeline:
         watch.lap("decide")
         return remember(uuid4(), record)
 
-    async def _recall(self, analysis: Analysis, config: ModeConfig) -> Recall:
+    async def _recall(self, order: Order, analysis: Analysis, config: ModeConfig) -> Recall:
         if config.mode is DecisionMode.RULE_BASED_ONLY:
             return Recall()
-        return await self._memory.recall(describe(analysis))
+        return await self._memory.recall(describe(analysis), order.project_id)
 
     async def _store(self, episode: Episode, lease: Lease) -> None:
         """Commit decision, episode and events; from here on the answer is OK."""
