@@ -45,10 +45,10 @@ with grpc.insecure_channel(target) as channel:
     backlogs.BatchCreateTasks(
         backlog.BatchCreateTasksRequest(
             project_id=project_id,
-            tasks=[task_pb2.Task(title=title, points=3) for title in ("Design", "Build", "Ship")],
+            tasks=[task_pb2.Task(title=title, points=1) for title in ("Design", "Build", "Ship")],
         )
     )
-    answer = sprints.StartSprint(sprint.StartSprintRequest(project_id=project_id, duration_weeks=1))
+    answer = sprints.StartSprint(sprint.StartSprintRequest(project_id=project_id, duration_weeks=2))
     print(f"{answer.sprint.sprint_id}: {answer.assigned_tasks_count} tasks, {answer.limit_basis}")
 
     # A refused call carries one ErrorInfo; branch on its reason, never on the message.

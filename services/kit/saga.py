@@ -19,13 +19,14 @@ from psycopg.rows import dict_row
 
 from services.kit import call, metrics
 from services.kit.call import Call, RequestKey
-from services.kit.database import AlreadyAnswered, Database, Row, WriteHandle, jsonb
-from services.kit.errors import Code, DsmError, RemoteError, Unavailable
+from services.kit.database import CONFLICTS, AlreadyAnswered, Database, Row, WriteHandle, jsonb
+from services.kit.errors import Aborted, Code, DsmError, RemoteError, Unavailable
 
 log = structlog.get_logger()
 
 State = dict[str, Any]
 POLL_SECONDS = 2.0
+_ATTEMPTS = 4
 
 _INSERT = """
     INSERT INTO saga (saga_id, kind, key, status, state, owner, lease_time, caller)
@@ -237,12 +238,17 @@ class Sagas:
             saga = replace(saga, state=state, step=index + 1, status=status)
             await self._store(saga)
             return saga, None
-        # The last step holds the effect, so the answer to the caller's request_id is kept with it.
-        async with self._database.write(saga.request_key if last else None, keyed=last) as tx:
-            state = await step.run(tx, saga.state)
-            saga = replace(saga, state=state, step=index + 1, status=status)
-            await self._advance(tx, saga)
-        return saga, tx.response
+        for attempt in range(_ATTEMPTS):
+            try:
+                # The last step holds the effect, so the answer to the caller's request_id is kept with it.
+                async with self._database.write(saga.request_key if last else None, keyed=last) as tx:
+                    state = await step.run(tx, saga.state)
+                    moved = replace(saga, state=state, step=index + 1, status=status)
+                    await self._advance(tx, moved)
+                return moved, tx.response
+            except CONFLICTS:
+                await asyncio.sleep(0.01 * 2**attempt)
+        raise Aborted("Other calls kept changing the same things: try again.")
 
     async def _undo(self, definition: Definition, saga: Saga) -> None:
         for index in range(saga.step, -1, -1):

@@ -339,7 +339,7 @@ async def test_closing_gives_unfinished_work_back(job: Job) -> None:
 async def test_history_has_plan_reports_retrospective_and_velocity(job: Job) -> None:
     async def plannings() -> list[Any]:
         request = chronicle_pb.ListSprintPlanningsRequest(sprint_id=job.sprint_id)
-        return list((await job.chronicle.ListSprintPlannings(request)).notes)
+        return list((await job.chronicle.ListSprintPlannings(request)).planning_notes)
 
     async def retrospectives() -> list[Any]:
         request = chronicle_pb.ListRetrospectivesRequest(sprint_id=job.sprint_id)
@@ -352,7 +352,7 @@ async def test_history_has_plan_reports_retrospective_and_velocity(job: Job) -> 
     days = (await job.chronicle.ListDailyScrums(chronicle_pb.ListDailyScrumsRequest(sprint_id=job.sprint_id))).days
     assert [day.report_date for day in days] == [str(job.start + timedelta(days=at)) for at in _working_offsets(job)]
     velocity = (await job.chronicle.GetVelocity(chronicle_pb.GetVelocityRequest(project_id=job.project_id))).velocity
-    assert [sprint.sprint_id for sprint in velocity.sprints] == [job.sprint_id]
+    assert [sprint.sprint_id for sprint in velocity.velocity_trend_data] == [job.sprint_id]
 
 
 async def test_a_second_decision_remembers_the_first(job: Job) -> None:
