@@ -9,6 +9,7 @@ from services.backlog.domain.course import Change
 from services.backlog.domain.importing.drafts import (
     Draft,
     Mark,
+    Reference,
     imported_content,
     imported_course,
     imported_story,
@@ -17,25 +18,11 @@ from services.backlog.domain.importing.drafts import (
 from services.backlog.domain.story import Story, new_story, revised_story
 from services.backlog.domain.task import RANK_STEP, Task, new_task, revised, task_id_of
 from services.backlog.events import story_changed, story_created, task_changed, task_created
-from services.backlog.store.imports import Imported, Link, lock_imported, mark_imported, replace_links
+from services.backlog.store.imports import Imported, Link, find_traces, lock_imported, mark_imported, replace_links
 from services.backlog.store.projects import count_up
 from services.backlog.store.stories import insert_stories, lock_stories, lock_stories_by_key, save_stories
 from services.backlog.store.tasks import holders_of_keys, insert_imported, save_contents, save_imported
 from services.kit.database import WriteHandle
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A task's parent and epic by key; None = the file does not say."""
-
-    key: str
-    parent_key: str | None
-    epic_key: str | None
-
-    @property
-    def keys(self) -> set[str]:
-        """What it refers to."""
-        return {key for key in (self.parent_key, self.epic_key) if key}
 
 
 @dataclass
@@ -75,7 +62,18 @@ class Places:
 
     def is_open(self, reference: Reference) -> bool:
         """True if something that it refers to is not there."""
-        return bool(reference.keys - self.tasks.keys() - self.stories.keys())
+        return any(key not in self.tasks and key not in self.stories for key in reference.keys)
+
+
+@dataclass
+class _Work:
+    """What there is to store: tasks made and changed, marks alone, links; and which tasks were there before."""
+
+    made: list[tuple[Task, Mark]] = field(default_factory=list)
+    changed: list[tuple[Change, Mark]] = field(default_factory=list)
+    marks: list[tuple[str, Mark]] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
 
 
 class Batch:
@@ -90,17 +88,31 @@ class Batch:
     async def take(self, drafts: Sequence[Draft]) -> Outcome:
         """Store the drafts. The project's counter is held first, so that imports into it take turns."""
         await count_up(self._tx, self._project_id)
+        drafts = await self._changed_drafts(drafts)
         keys = [draft.key for draft in drafts if draft.key]
+        referred = set().union(*(draft.reference.keys for draft in drafts))
         known = await lock_imported(self._tx, self._project_id, keys)
-        referred = set().union(*(_reference(draft).keys for draft in drafts))
         stories = await lock_stories_by_key(self._tx, self._project_id, sorted({*keys, *referred}))
         epics = [d for d in drafts if d.key not in known and (d.is_epic or (d.key and d.key in stories))]
         story_ids = await self._take_epics(epics, stories)
-        taken = {draft.line for draft in epics}
-        rest = [draft for draft in drafts if draft.line not in taken]
         elsewhere = await holders_of_keys(self._tx, self._project_id, sorted(referred)) if referred else {}
-        await self._take_tasks(rest, known, elsewhere, story_ids)
+        lines = {draft.line for draft in epics}
+        await self._take_tasks([draft for draft in drafts if draft.line not in lines], known, elsewhere, story_ids)
         return self._outcome
+
+    async def _changed_drafts(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Those that are not as the import before took them; the others are counted."""
+        traces = await find_traces(self._tx, self._project_id, [draft.key for draft in drafts if draft.key])
+        changed = []
+        for draft in drafts:
+            trace = traces.get(draft.key)
+            if trace:
+                self._outcome.states_kept += state_is_kept(draft, trace.state, trace.sprint_id)
+            if trace and trace.digest == draft.digest:
+                self._outcome.unchanged += 1
+            else:
+                changed.append(draft)
+        return changed
 
     async def settle(self, references: Sequence[Reference]) -> None:
         """Look again for what was not there when its row was read; what is still missing, the next import looks for."""
@@ -164,70 +176,58 @@ class Batch:
         numbers = {draft.line: index for index, draft in enumerate(new)}
         here = {d.key: task_id_of(self._project_id, first + numbers[d.line]) for d in new if d.key}
         places = Places({**elsewhere, **{key: i.task.task_id for key, i in known.items()}, **here}, story_ids)
-        made: list[tuple[Task, Mark]] = []
-        changed: list[tuple[Change, Mark]] = []
-        marks: list[tuple[str, Mark]] = []
-        links: list[Link] = []
-        relinked: list[str] = []
+        work = _Work()
         for draft in drafts:
             item = known.get(draft.key)
-            if item is not None:
-                self._outcome.states_kept += state_is_kept(draft, item.task.course)
-                if item.mark.digest == draft.digest:
-                    self._outcome.unchanged += 1
-                    continue
-            reference = _reference(draft)
-            under = places.story_ids(reference)
+            under = places.story_ids(draft.reference)
             if item is None:
                 index = numbers[draft.line]
                 task = self._new(draft, first + index, first_rank + index * RANK_STEP, places)
-                made.append((replace(task, story_ids=tuple(under)), _mark(draft)))
+                work.made.append((replace(task, story_ids=tuple(under)) if under else task, _mark(draft)))
             else:
-                task, mark = item.task, _mark(draft, item)
-                after = self._changed(draft, item, places)
-                if after is None:
-                    self._outcome.unchanged += 1
-                    marks.append((task.task_id, mark))
-                else:
-                    changed.append(((task, after), mark))
-                relinked.append(task.task_id)
-            links += [(story_id, task.task_id) for story_id in under]
-            if places.is_open(reference) and draft.key:
-                self._outcome.open.append(reference)
-        await self._store(made, changed, marks)
-        if links or any(_reference(draft).keys or draft.epic_key is not None for draft in drafts):
-            await self._relink(relinked, links)
+                task = item.task
+                self._sort_in(work, draft, item, places)
+            work.links += [(story_id, task.task_id) for story_id in under]
+            if draft.key and places.is_open(draft.reference):
+                self._outcome.open.append(draft.reference)
+        await self._store(work)
+        if work.links or (work.known and any(draft.reference.epic_key is not None for draft in drafts)):
+            await self._relink(work.known, work.links)
+
+    def _sort_in(self, work: _Work, draft: Draft, item: Imported, places: Places) -> None:
+        """A task that is there: changed, or so already."""
+        task, mark = item.task, _mark(draft, item)
+        work.known.append(task.task_id)
+        after = self._changed(draft, item, places)
+        if after is None:
+            self._outcome.unchanged += 1
+            work.marks.append((task.task_id, mark))
+        else:
+            work.changed.append(((task, after), mark))
 
     def _new(self, draft: Draft, number: int, rank: int, places: Places) -> Task:
-        content = imported_content(draft, None)
-        content = replace(content, parent_task_id=places.parent(_reference(draft), ""))
+        content = imported_content(draft, None, places.parent(draft.reference, ""))
         return new_task(self._project_id, number, rank, content, self._now, imported_course(draft, None, None))
 
     def _changed(self, draft: Draft, item: Imported, places: Places) -> Task | None:
         """The task as its row has it now; None if it is so already."""
         task = item.task
-        content = imported_content(draft, task.content)
-        parent = places.parent(_reference(draft), task.content.parent_task_id)
-        content = replace(content, parent_task_id=parent)
+        parent = places.parent(draft.reference, task.content.parent_task_id)
+        content = imported_content(draft, task.content, parent)
         course = imported_course(draft, task.course, item.mark.state)
         if content == task.content and course == task.course:
             return None
         return revised(task, self._now, content=content, course=course)
 
-    async def _store(
-        self,
-        made: Sequence[tuple[Task, Mark]],
-        changed: Sequence[tuple[Change, Mark]],
-        marks: Sequence[tuple[str, Mark]],
-    ) -> None:
-        await insert_imported(self._tx, [task for task, _ in made], [mark for _, mark in made])
-        changes = [change for change, _ in changed]
-        await save_imported(self._tx, changes, [mark for _, mark in changed])
-        await mark_imported(self._tx, marks)
-        for task, _ in made:
+    async def _store(self, work: _Work) -> None:
+        await insert_imported(self._tx, [task for task, _ in work.made], [mark for _, mark in work.made])
+        changes = [change for change, _ in work.changed]
+        await save_imported(self._tx, changes, [mark for _, mark in work.changed])
+        await mark_imported(self._tx, work.marks)
+        for task, _ in work.made:
             task_created(self._tx.emit, task)
         self._tell(changes)
-        self._outcome.created += len(made)
+        self._outcome.created += len(work.made)
         self._outcome.updated += len(changes)
 
     def _tell(self, changes: Iterable[Change]) -> None:
@@ -246,13 +246,9 @@ class Batch:
             story_changed(self._tx.emit, old, new, linked=linked, unlinked=unlinked)
 
 
-def _reference(draft: Draft) -> Reference:
-    return Reference(draft.key, draft.parent_key, draft.epic_key)
-
-
 def _mark(draft: Draft, item: Imported | None = None) -> Mark:
     """A row whose state was not taken keeps the mark of the state before, and is looked at again."""
-    if item and state_is_kept(draft, item.task.course):
+    if item and state_is_kept(draft, item.task.course.state, item.task.course.sprint_id):
         return Mark("", item.mark.state)
     return Mark(draft.digest, draft.state or "")
 

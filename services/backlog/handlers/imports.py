@@ -13,7 +13,7 @@ from psycopg import errors
 
 from services.backlog.convert.tasks import STATE_OF
 from services.backlog.domain.importing.columns import Format
-from services.backlog.domain.importing.drafts import Draft
+from services.backlog.domain.importing.drafts import Draft, Reference
 from services.backlog.domain.importing.errors import (
     ImportEncodingInvalid,
     ImportRowsRefused,
@@ -22,7 +22,7 @@ from services.backlog.domain.importing.errors import (
     unknown_encoding,
 )
 from services.backlog.domain.importing.source import BATCH, MAX_ROWS, Source, Tally
-from services.backlog.handlers.importing import Batch, Outcome, Reference
+from services.backlog.handlers.importing import Batch, Outcome
 from services.backlog.handlers.room import Room
 from services.kit.database import CONFLICTS, WriteHandle
 from services.kit.errors import NotImplementedYet

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from psycopg.rows import tuple_row
 
 from services.backlog.domain.importing.drafts import Mark
-from services.backlog.domain.task import Task
+from services.backlog.domain.task import Task, TaskState
 from services.backlog.store.tasks import COLUMNS, task_of
-from services.kit.database import WriteHandle
+from services.kit.database import ReadHandle, WriteHandle
 
+_MARKS = """
+    SELECT origin_key, coalesce(encode(import_digest, 'hex'), ''), state, sprint_id FROM task
+    WHERE project_id = %(project_id)s AND origin_key = ANY(%(keys)s) AND origin_key <> '' AND delete_time IS NULL
+"""
 _LOCK_BY_KEYS = f"""
     SELECT encode(t.import_digest, 'hex'), t.import_state, {COLUMNS} FROM task t
     WHERE t.project_id = %(project_id)s AND t.origin_key = ANY(%(keys)s) AND t.origin_key <> ''
@@ -37,11 +41,26 @@ Link = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """What the import before left of a row: its digest (hex), and the state and sprint that the task has now."""
+
+    digest: str
+    state: TaskState
+    sprint_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """A task that an import finds, and the mark of the import before."""
 
     task: Task
     mark: Mark
+
+
+async def find_traces(read: ReadHandle, project_id: str, keys: Sequence[str]) -> dict[str, Trace]:
+    """What was imported from there before, by key. Nothing is locked: most rows of a second run need no more."""
+    rows = await read.all(_MARKS, {"project_id": project_id, "keys": list(keys)}, row=tuple_row)
+    return {key: Trace(digest, TaskState(state), sprint_id) for key, digest, state, sprint_id in rows}
 
 
 async def lock_imported(tx: WriteHandle, project_id: str, keys: Sequence[str]) -> dict[str, Imported]:

@@ -26,6 +26,20 @@ _TITLE, _DESCRIPTION, _TYPE, _KEY, _STATUS, _CUSTOM = 500, 50_000, 50, 200, 100,
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """A task's parent and epic by key; None = the file does not say, empty = none."""
+
+    key: str
+    parent_key: str | None
+    epic_key: str | None
+
+    @property
+    def keys(self) -> list[str]:
+        """What it refers to."""
+        return [key for key in (self.parent_key, self.epic_key) if key]
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A row that can be taken.
 
@@ -39,8 +53,7 @@ class Draft:
     values: Mapping[str, Any]
     state: TaskState | None
     assignee_id: str | None
-    parent_key: str | None
-    epic_key: str | None
+    reference: Reference
     digest: str
 
     @property
@@ -74,6 +87,8 @@ class DraftMaker:
         self._system = system
         self._keys = keys
         self._has_state = bool({"status", "resolution"} & columns.fields.keys())
+        # Files have few pairs of status and resolution and many rows.
+        self._states: dict[tuple[str, str], TaskState] = {}
         self._used = sorted(
             {place for places in columns.fields.values() for place in places} | {*columns.custom.values()}
         )
@@ -89,6 +104,7 @@ class DraftMaker:
             "due_date": lambda cells: day_of(self._cell(cells, "due_date"), "due_date"),
         }
         names = {"estimate_hours": "estimate"}
+        self._single = {field: places[0] for field, places in columns.fields.items() if len(places) == 1}
         self._readers = [(names.get(name, name), read) for name, read in readers.items() if name in columns.fields]
 
     def make(self, line: int, cells: Sequence[str]) -> Draft:
@@ -112,8 +128,10 @@ class DraftMaker:
         if "priority" in self._columns.fields or self._columns.custom:
             values |= self._priority_and_custom(cells)
         origin = self._origin(key, cells)
-        state = state_of(origin.status, origin.resolution, self._status_map) if self._has_state else None
+        state = self._state(origin) if self._has_state else None
         parent_key = self._reference(cells, "parent_key")
+        if parent_key:
+            parent_key = self._keys.get(parent_key, parent_key)
         if key and parent_key == key:
             raise RowRefused("parent_key", "must not be the row's own key", parent_key)
         return Draft(
@@ -123,8 +141,7 @@ class DraftMaker:
             values=values,
             state=state,
             assignee_id=self._assignee(cells),
-            parent_key=self._keys.get(parent_key, parent_key) if parent_key else parent_key,
-            epic_key=self._reference(cells, "epic_key"),
+            reference=Reference(key, parent_key, self._reference(cells, "epic_key")),
             digest=self._digest(cells, state),
         )
 
@@ -155,6 +172,12 @@ class DraftMaker:
             resolve_time=time_of(self._cell(cells, "resolve_time"), "resolve_time"),
         )
 
+    def _state(self, origin: Origin) -> TaskState:
+        written = (origin.status, origin.resolution)
+        if written not in self._states:
+            self._states[written] = state_of(*written, self._status_map)
+        return self._states[written]
+
     def _assignee(self, cells: Sequence[str]) -> str | None:
         """The employee's id. What Jira writes by itself may be a person's name, which is not kept."""
         written = self._reference(cells, "assignee_id")
@@ -177,6 +200,9 @@ class DraftMaker:
 
     def _cell(self, cells: Sequence[str], field: str) -> str:
         """The field's first cell that is not empty, of several columns of one name."""
+        place = self._single.get(field)
+        if place is not None:
+            return cells[place].strip()
         for place in self._columns.fields.get(field, ()):
             if text := cells[place].strip():
                 return text
@@ -186,9 +212,9 @@ class DraftMaker:
         return [cells[place] for place in self._columns.fields[field]]
 
 
-def imported_content(draft: Draft, before: Content | None) -> Content:
+def imported_content(draft: Draft, before: Content | None, parent_task_id: str) -> Content:
     """The content with all that the row has; what the file has no column for stays."""
-    values = dict(draft.values)
+    values = {**draft.values, "parent_task_id": parent_task_id}
     if before is None:
         return Content(**values, origin=draft.origin)
     if "custom_fields" in values:
@@ -218,9 +244,9 @@ def imported_course(draft: Draft, before: Course | None, last_state: str | None)
     )
 
 
-def state_is_kept(draft: Draft, before: Course) -> bool:
+def state_is_kept(draft: Draft, state: TaskState, sprint_id: str) -> bool:
     """True if the row has another state than the task, which an open sprint owns."""
-    return bool(before.sprint_id) and draft.state is not None and draft.state != before.state
+    return bool(sprint_id) and draft.state is not None and draft.state is not state
 
 
 def imported_story(draft: Draft, before: StoryContent | None) -> StoryContent:
