@@ -8,46 +8,19 @@ from typing import Any
 
 import pytest
 from buf.validate import validate_pb2
-from dsm.backlog.v1 import backlog_service_pb2
-from dsm.chronicle.v1 import chronicle_service_pb2
-from dsm.common.v1 import admin_service_pb2, error_reason_pb2, options_pb2, status_service_pb2
-from dsm.embedding.v1 import embedding_service_pb2
+from dsm.common.v1 import options_pb2
 from dsm.events.v1 import event_pb2
-from dsm.orchestrator.v1 import orchestrator_service_pb2
-from dsm.project.v1 import project_service_pb2
-from dsm.sprint.v1 import daily_scrum_service_pb2, sprint_service_pb2
 from google.api import annotations_pb2
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
 from services.kit.events import SUBJECTS, stream_of, stream_subjects
+from tests.contract.methods import METHODS, REASONS, is_map, is_read
 
-_FILES = (
-    backlog_service_pb2,
-    chronicle_service_pb2,
-    admin_service_pb2,
-    status_service_pb2,
-    embedding_service_pb2,
-    orchestrator_service_pb2,
-    project_service_pb2,
-    daily_scrum_service_pb2,
-    sprint_service_pb2,
-)
 _STREAMING = {"ImportTasks", "ExportProject", "WatchTasks", "WatchSprint"}
 _SERVICES_FOLDER = Path(__file__).parents[2] / "services"
 
 
-def _services() -> Iterator[ServiceDescriptor]:
-    for file in _FILES:
-        yield from file.DESCRIPTOR.services_by_name.values()
-
-
-METHODS = [method for service in _services() for method in service.methods]
 _ids = [method.full_name for method in METHODS]
-
-
-def _is_read(method: MethodDescriptor) -> bool:
-    level = method.GetOptions().idempotency_level
-    return level == method.GetOptions().NO_SIDE_EFFECTS
 
 
 @pytest.mark.parametrize("method", METHODS, ids=_ids)
@@ -55,7 +28,7 @@ def test_every_call_is_mapped_to_http(method: MethodDescriptor) -> None:
     rule: Any = method.GetOptions().Extensions[annotations_pb2.http]  # type: ignore[index]  # googleapis' own stubs
     path = rule.get or rule.post or rule.put or rule.patch or rule.delete
     assert path.startswith("/v1/")
-    assert _is_read(method) or not rule.get, "a GET has no side effects"
+    assert is_read(method) or not rule.get, "a GET has no side effects"
     for name in re.findall(r"{([a-z_.]+)}", path):
         message = method.input_type
         for part in name.split("."):
@@ -65,7 +38,7 @@ def test_every_call_is_mapped_to_http(method: MethodDescriptor) -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=_ids)
 def test_every_mutation_takes_a_request_id(method: MethodDescriptor) -> None:
-    if not _is_read(method) and not method.client_streaming and not _computes_only(method):
+    if not is_read(method) and not method.client_streaming and not _computes_only(method):
         assert "request_id" in method.input_type.fields_by_name
 
 
@@ -91,7 +64,7 @@ def test_lists_page(method: MethodDescriptor) -> None:
     assert ("page_size" in fields) == ("page_token" in fields)
     if "page_size" in fields:
         assert "next_page_token" in method.output_type.fields_by_name
-        assert _is_read(method)
+        assert is_read(method)
 
 
 def _input_fields() -> dict[str, FieldDescriptor]:
@@ -116,7 +89,7 @@ _INPUTS = _input_fields()
 def test_every_input_is_bounded(name: str) -> None:
     field = _INPUTS[name]
     rules = field.GetOptions().Extensions[validate_pb2.field]
-    if field.is_repeated and field.message_type and field.message_type.GetOptions().map_entry:
+    if is_map(field):
         assert rules.map.max_pairs, "a map needs max_pairs"
     elif field.is_repeated:
         assert rules.repeated.max_items or name in _OUTPUT_ONLY, "a repeated field needs max_items"
@@ -159,8 +132,7 @@ def _reasons_in_code() -> Iterator[tuple[Path, str]]:
 
 
 def test_every_reason_in_the_code_is_in_the_contract() -> None:
-    declared = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118
     found = list(_reasons_in_code())
     assert found
     for path, reason in found:
-        assert reason in declared, f"{path.name}: {reason}"
+        assert reason in REASONS, f"{path.name}: {reason}"

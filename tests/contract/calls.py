@@ -1,0 +1,145 @@
+"""Any call of the contract on a real socket, and what came back: an answer, or a well-formed refusal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from services.kit import metrics
+from tests.contract.methods import REASONS
+from tests.harness import World
+
+# A watch has no end: one that said nothing wrong for so many seconds is well.
+_WATCHED = 0.3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call came to. `body` is the answer as it went over the wire."""
+
+    code: str
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    violations: tuple[str, ...] = ()
+    body: bytes = b""
+    details: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """True if the call was answered."""
+        return self.code == "OK"
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.reason} {self.metadata} {self.violations} {self.details!r}"
+
+
+class Caller:
+    """Calls any method of the contract on the service of a world that has it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def call(self, method: MethodDescriptor, *requests: Message | bytes, seconds: float | None = None) -> Outcome:
+        """One call, with a deadline in `seconds` or none; a client stream sends all `requests`."""
+        channel = await self._world.channel(_home(method))
+        before = failures(_path(method))
+        try:
+            body = await asyncio.wait_for(_send(channel, method, requests, seconds), 30)
+            outcome = Outcome("OK", body=body)
+        except grpc.aio.AioRpcError as error:
+            outcome = _refusal(error, alone=seconds is not None)
+        assert failures(_path(method)) == before, f"{method.full_name} failed inside: {outcome}"
+        return outcome
+
+    async def answer(self, method: MethodDescriptor, *requests: Message) -> Any:
+        """The answer to a call that must be answered."""
+        outcome = await self.call(method, *requests)
+        assert outcome.ok, f"{method.full_name}({requests}): {outcome}"
+        return message_factory.GetMessageClass(method.output_type).FromString(outcome.body)
+
+
+def _home(method: MethodDescriptor) -> str:
+    """The service that answers; those that every process has are asked where there are consumers."""
+    package = method.containing_service.file.package.split(".")[1]
+    return "backlog" if package == "common" else package
+
+
+def _path(method: MethodDescriptor) -> str:
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+async def _send(
+    channel: grpc.aio.Channel, method: MethodDescriptor, requests: Sequence[Message | bytes], seconds: float | None
+) -> bytes:
+    """The bytes of the answer; of a server stream, those of all its messages."""
+    kind = "stream_unary" if method.client_streaming else "unary_stream" if method.server_streaming else "unary_unary"
+    callable_: Any = getattr(channel, kind)(_path(method), request_serializer=_bytes)
+    sent = callable_(_each(requests) if method.client_streaming else requests[0], timeout=seconds)
+    return await _drain(sent) if method.server_streaming else bytes(await sent)
+
+
+async def _drain(stream: Any) -> bytes:
+    received: list[bytes] = []
+    try:
+        while (message := await asyncio.wait_for(stream.read(), _WATCHED)) is not grpc.aio.EOF:
+            received.append(message)
+    except TimeoutError:
+        stream.cancel()
+    return b"".join(received)
+
+
+async def _each(requests: Sequence[Message | bytes]) -> AsyncIterator[Message | bytes]:
+    for request in requests:
+        yield request
+
+
+def _bytes(request: Message | bytes) -> bytes:
+    return request if isinstance(request, bytes) else request.SerializeToString()
+
+
+def _refusal(error: grpc.aio.AioRpcError, *, alone: bool) -> Outcome:
+    """What an error says, checked: exactly one ErrorInfo of domain dsm with a declared reason, and no INTERNAL.
+
+    `alone`: the client may have given up by itself, and then there is no word from the server.
+    """
+    code, details = error.code().name, error.details() or ""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError has what from_call needs
+    if status is None and alone and code == "DEADLINE_EXCEEDED":
+        return Outcome(code, "DEADLINE_EXCEEDED", details=details)
+    assert code not in ("INTERNAL", "UNKNOWN"), f"{code}: {details}"
+    assert status is not None, f"{code} without details: {details}"
+    infos = [_unpack(detail, error_details_pb2.ErrorInfo()) for detail in status.details]
+    [info] = [found for found in infos if found is not None]
+    assert info.domain == "dsm", info
+    assert info.reason in REASONS, f"{info.reason} is not in the contract"
+    requests = [_unpack(detail, error_details_pb2.BadRequest()) for detail in status.details]
+    violations = tuple(violation.field for found in requests if found for violation in found.field_violations)
+    return Outcome(code, info.reason, dict(info.metadata), violations, details=details)
+
+
+def _unpack(detail: Any, message: Any) -> Any:
+    if not detail.Is(message.DESCRIPTOR):
+        return None
+    detail.Unpack(message)
+    return message
+
+
+def failures(path: str = "") -> dict[str, float]:
+    """How often each method, or one, failed by a fault of its own; the servers run in this process and count it."""
+    return {
+        sample.labels["method"]: sample.value
+        for metric in metrics.CALLS.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+        and sample.labels["code"] in ("INTERNAL", "UNKNOWN")
+        and path in ("", sample.labels["method"])
+    }
