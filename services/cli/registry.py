@@ -1,6 +1,6 @@
 """Which services there are: the only place that imports their `main`s."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from services.cli.errors import CliError
 from services.cli.names import SERVICES, address_variable
 from services.kit.service import Service
-from services.kit.settings import PREFIX, ProcessSettings, ServiceSettings, load, refuse_unknown
+from services.kit.settings import PREFIX, ProcessSettings, ServiceSettings, StatefulSettings, load, refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,19 @@ def entries(names: Iterable[str]) -> list[Entry]:
 def assemble(names: Iterable[str], environ: Mapping[str, str], process: Mapping[str, object] | None = None) -> Assembly:
     """Read the settings of the process and of its services; `process` wins over the environment.
 
-    Raises SettingsError for what is missing, malformed or unknown. Settings of services that do not run here and
-    addresses that nobody here calls are passed over, so that several containers can share one environment.
+    Raises SettingsError for what is missing, malformed or unknown.
     """
     chosen = entries(names)
-    passed_over = tuple(f"{PREFIX}{name.upper()}_" for name in SERVICES if name not in {entry.name for entry in chosen})
-    passed_over += tuple(address_variable(name) for name in SERVICES)
     kinds = {"": ProcessSettings} | {entry.name: entry.settings for entry in chosen}
-    refuse_unknown({name: value for name, value in environ.items() if not name.startswith(passed_over)}, kinds)
+    refuse_unknown({name: value for name, value in environ.items() if not _for_others(name, kinds)}, kinds)
     parts = tuple((entry, load(entry.settings, environ, entry.name)) for entry in chosen)
     return Assembly(load(ProcessSettings, environ, "", **(process or {})), parts)
+
+
+def _for_others(variable: str, chosen: Container[str]) -> bool:
+    """Whether a variable is meant for services that do not run here: containers may share one environment."""
+    others = tuple(f"{PREFIX}{name.upper()}_" for name in SERVICES if name not in chosen)
+    shared = {address_variable(name) for name in SERVICES} | {
+        PREFIX + it.upper() for it in StatefulSettings.model_fields
+    }
+    return variable.startswith(others) or variable in shared
