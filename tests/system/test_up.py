@@ -33,9 +33,7 @@ GONE_SECONDS = 15.0
 def environ(folder: Path, **settings: str) -> dict[str, str]:
     """An environment without the caller's own settings of DSM."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
-    return (
-        kept | {"PYTHONPATH": str(REPOSITORY), "DSM_DATA_DIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"} | settings
-    )
+    return kept | {"PYTHONPATH": str(REPOSITORY), "DSM_DATA_DIR": str(folder)} | settings
 
 
 def dsm(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -93,6 +91,18 @@ def alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def assert_ready(folder: Path) -> None:
+    """Wait until every service takes calls; tells what does not, if it never comes to that."""
+    told: list[str] = []
+
+    def ready() -> bool:
+        status = dsm(folder, "status")
+        told.append(status.stdout + status.stderr)
+        return status.returncode == 0
+
+    assert wait_until(ready, START_SECONDS), told[-1]
 
 
 def one_sentence(result: "subprocess.CompletedProcess[str]") -> str:
@@ -181,7 +191,7 @@ def test_a_process_per_service(tmp_path: Path) -> None:
         (project,) = [child for child in processes[1:] if child.cmdline()[-2:] == ["serve", "project"]]
         project.kill()
         assert wait_until(lambda: serves(process.pid, "project"), GONE_SECONDS)
-        assert wait_until(lambda: dsm(tmp_path, "status").returncode == 0, GONE_SECONDS)
+        assert_ready(tmp_path)
 
         processes = family(process.pid)
         process.kill()
@@ -200,7 +210,7 @@ def test_servers_that_die_come_back(tmp_path: Path) -> None:
             (server,) = [child for child in psutil.Process(process.pid).children() if child.name() == name]
             server.kill()
             server.wait(GONE_SECONDS)
-        assert wait_until(lambda: dsm(tmp_path, "status").returncode == 0, GONE_SECONDS)
+        assert_ready(tmp_path)
         process.send_signal(signal.SIGTERM)
         assert process.wait(GONE_SECONDS) == 0
 
