@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from typing import Any
 
@@ -352,3 +353,12 @@ async def test_real_backlogs_come_in_whole(backlog: Backlog, name: str) -> None:
         assert task.complete_time.ToJsonString() == resolved
     again = await _jira(backlog, project_id, data)
     assert _figures(again) == {"rows": len(rows), "unchanged_tasks": len(rows) - epics}
+
+
+async def test_the_same_file_twice_at_once_makes_each_task_once(backlog: Backlog) -> None:
+    project_id = await backlog.project()
+    text = "key,summary\n" + "".join(f"X-{n},T\n" for n in range(1200))
+    reports = await asyncio.gather(*(_jira(backlog, project_id, text) for _ in range(3)))
+    assert sum(report.created_tasks for report in reports) == 1200
+    assert sum(report.unchanged_tasks for report in reports) == 2400
+    assert len(await _tasks(backlog, project_id)) == 1200
