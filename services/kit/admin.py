@@ -84,7 +84,7 @@ class AdminHandlers(admin_service_pb2_grpc.AdminServiceServicer):
         """Queue what was published since a time again."""
         [service] = self._chosen(request.service)
         async with service.database.write() as tx:
-            count = await service.relay.replay(tx, to_time(request.since_time))
+            count = await service.relay.replay(tx, to_time(request.since_time, "since_time"))
             response = tx.reply(pb.ReplayOutboxResponse(event_count=count))
         service.relay.wake()
         return response

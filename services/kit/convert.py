@@ -31,9 +31,13 @@ def from_date(day: date | None) -> str:
     return day.isoformat() if day else ""
 
 
-def to_time(timestamp: Timestamp) -> datetime:
-    """An instant in UTC."""
-    return timestamp.ToDatetime(tzinfo=UTC)
+def to_time(timestamp: Timestamp, field: str = "") -> datetime:
+    """An instant in UTC; InvalidArgument naming the field for one that no calendar has."""
+    try:
+        return timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        given = f"{timestamp.seconds} s {timestamp.nanos} ns"
+        raise InvalidArgument(field, "must be a time of the years 1 to 9999", given) from None
 
 
 def from_time(moment: datetime | None) -> Timestamp | None:
