@@ -1,6 +1,7 @@
 """`dsm serve`: one service, or all, in this process, by the settings in the environment; what a container runs."""
 
 import asyncio
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from services.cli.names import DEFAULT_PORT, HOST, SERVICES, address_variable
 if TYPE_CHECKING:
     from services.cli.registry import Assembly
     from services.kit.server import Server
+
+# Longest time to let go of databases and streams, once no call is in flight any more.
+_STOP_SECONDS = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -43,19 +47,24 @@ def run(
     *,
     on_ready: Callable[[], None] | None = None,
     every_second: Callable[[], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Needs the main thread, in which both callbacks are called as well.
+    """Serve until SIGTERM or SIGINT. Needs the main thread, in which the callbacks are called as well.
 
-    `on_ready` is called once every service takes calls.
+    `on_ready` is called once every service takes calls, `on_stop` when the signal comes.
     """
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(assembly, on_ready, every_second))
+        runner.run(_serve(assembly, on_ready, every_second, on_stop))
+    signal.alarm(0)
 
 
 async def _serve(
-    assembly: "Assembly", on_ready: Callable[[], None] | None, every_second: Callable[[], None] | None
+    assembly: "Assembly",
+    on_ready: Callable[[], None] | None,
+    every_second: Callable[[], None] | None,
+    on_stop: Callable[[], None] | None,
 ) -> None:
     from services.kit.server import Server
 
@@ -70,6 +79,10 @@ async def _serve(
     if every_second:
         tasks.append(asyncio.create_task(_repeat(every_second)))
     await done.wait()
+    if on_stop:
+        on_stop()
+    # The last resort: a stop that hangs ends here, by the default action of the signal, and leaves no process behind.
+    signal.alarm(math.ceil(assembly.process.grace_seconds) + _STOP_SECONDS)
     for task in tasks:
         task.cancel()
     # A second Ctrl-C does not wait until everything is drained.

@@ -35,7 +35,7 @@ from services.local.folder import StackState, locked, remove_state, write_state
 from services.local.process import choose_port, open_log
 
 _SUPERVISE_SECONDS = 0.5
-_DRAIN_SECONDS = 15.0  # A little more than the services' own default.
+_DRAIN_MARGIN_SECONDS = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -89,7 +89,6 @@ def up(
             machine.run_processes()
         else:
             machine.run_here()
-        out.print("Stopping …")
     out.print("Stopped.")
 
 
@@ -110,13 +109,16 @@ class Machine:
 
         port = self._choose(self.port, DEFAULT_PORT)
         metrics_port = self._choose(self.metrics_port, DEFAULT_METRICS_PORT)
-        addresses = dict.fromkeys(SERVICES, f"{HOST}:{port}")
+        addresses = dict.fromkeys(SERVICES, f"{_host()}:{port}")
         assembly = assemble(SERVICES, self._environ(addresses), {"port": port, "metrics_port": metrics_port})
         state = self._write_state(addresses, dict.fromkeys(SERVICES, metrics_port))
         with _stderr_to(self.folder / "logs" / "dsm.log"):
             log.configure(assembly.process.log_level, assembly.process.log_format)
             run(
-                assembly, on_ready=lambda: announce(state, self.folder), every_second=lambda: _tell(self.servers.heal())
+                assembly,
+                on_ready=lambda: announce(state, self.folder),
+                every_second=lambda: _tell(self.servers.heal()),
+                on_stop=_tell_stopping,
             )
 
     def run_processes(self) -> None:
@@ -124,7 +126,7 @@ class Machine:
         addresses, metrics = {}, {}
         for number, name in enumerate(SERVICES):
             first = number == 0
-            addresses[name] = f"{HOST}:{self._choose(self.port if first else None, DEFAULT_PORT + number)}"
+            addresses[name] = f"{_host()}:{self._choose(self.port if first else None, DEFAULT_PORT + number)}"
             metrics[name] = self._choose(self.metrics_port if first else None, DEFAULT_METRICS_PORT + number)
         environ = self._environ(addresses)
         children: list[Child] = []
@@ -140,7 +142,7 @@ class Machine:
             announce(state, self.folder)
             self._supervise(children)
         finally:
-            stop_all(children, _DRAIN_SECONDS)
+            stop_all(children, _drain_seconds(environ))
 
     def _supervise(self, children: list[Child]) -> None:
         try:
@@ -150,7 +152,7 @@ class Machine:
                 for child in children:
                     _tell(child.check())
         except KeyboardInterrupt:
-            return
+            _tell_stopping()
 
     def _choose(self, port: int | None, prefer: int) -> int:
         chosen = choose_port(port, prefer, taken=self._taken)
@@ -166,7 +168,7 @@ class Machine:
     def _write_state(self, addresses: Mapping[str, str], metrics: Mapping[str, int]) -> StackState:
         """Tell the other commands where everything is."""
         ports = {name: int(address.rpartition(":")[2]) for name, address in addresses.items()}
-        urls = dict(addresses) | {f"metrics.{name}": f"http://{HOST}:{port}" for name, port in metrics.items()}
+        urls = dict(addresses) | {f"metrics.{name}": f"http://{_host()}:{port}" for name, port in metrics.items()}
         urls |= {"postgres": self.servers.postgres_url, "nats": self.servers.nats_url}
         return write_state(self.folder, ports, urls)
 
@@ -190,12 +192,29 @@ def _start_imports(folder: Path, processes: bool) -> threading.Thread:
     return thread
 
 
+def _host() -> str:
+    """Where the services are reached from this machine: the address they listen on, or the loopback for all."""
+    host = os.environ.get("DSM_HOST", HOST)
+    return HOST if host in ("0.0.0.0", "::", "[::]") else host
+
+
+def _drain_seconds(environ: Mapping[str, str]) -> float:
+    """How long children may take to stop: what they give to calls in flight, and a little more."""
+    from services.kit.settings import ProcessSettings, load
+
+    return load(ProcessSettings, environ).grace_seconds + _DRAIN_MARGIN_SECONDS
+
+
 def _quietly(work: Callable[[], None]) -> Callable[[], None]:
     def attempt() -> None:
         with suppress(Exception):
             work()
 
     return attempt
+
+
+def _tell_stopping() -> None:
+    out.print("Stopping …")
 
 
 def _tell(sentences: Iterable[str]) -> None:

@@ -24,6 +24,8 @@ from services.local.nats import NatsServer
 from services.local.postgres import Postgres
 from services.local.process import LOOPBACK, choose_port, wait_until
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 DSM = [sys.executable, "-m", "services.cli"]
 START_SECONDS = 60.0
@@ -263,18 +265,32 @@ def test_doctor(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else; this run is an ordinary user's")
-def test_it_runs_as_an_ordinary_user() -> None:
-    nobody = pwd.getpwnam("nobody")
+@pytest.mark.parametrize("how", ["nobody", "namespace"])
+def test_it_runs_as_an_ordinary_user(how: str) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as home:
-        os.chown(home, nobody.pw_uid, nobody.pw_gid)
-        folder = Path(home) / "data"
-        become = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": "/"}
-        try:
-            subprocess.run([sys.executable, "-c", "import psutil"], check=True, capture_output=True, **become)  # type: ignore[call-overload]
-        except (PermissionError, subprocess.CalledProcessError):
-            pytest.skip(f"{sys.executable} cannot be run by nobody")
-        for command in (["up", "--detach"], ["status"], ["down"]):
-            done = subprocess.run(  # type: ignore[call-overload]
-                [*DSM, *command], env=environ(folder, HOME=home), capture_output=True, text=True, check=False, **become
+        wrapper, become = ["unshare", "--user", "--map-user=65534", "--map-group=65534"], {}
+        if how == "nobody":
+            nobody = pwd.getpwnam("nobody")
+            os.chown(home, nobody.pw_uid, nobody.pw_gid)
+            wrapper, become = [], {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+        def as_user(*command: str) -> "subprocess.CompletedProcess[str]":
+            return subprocess.run(  # type: ignore[call-overload,no-any-return]
+                [*wrapper, *command],
+                env=environ(Path(home) / "data", HOME=home),
+                cwd="/",
+                capture_output=True,
+                text=True,
+                check=False,
+                **become,
             )
+
+        try:
+            usable = as_user(sys.executable, "-c", "import psutil").returncode == 0
+        except PermissionError:
+            usable = False
+        if not usable:
+            pytest.skip(f"{sys.executable} cannot be run by an ordinary user made by {how}")
+        for command in (["up", "--detach"], ["status"], ["down"]):
+            done = as_user(*DSM, *command)
             assert done.returncode == 0, done
