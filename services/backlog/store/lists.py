@@ -51,7 +51,7 @@ FILTERS = {
     "sprint_id": "t.sprint_id = %(sprint_id)s AND t.sprint_id <> ''",
     "story_id": "t.task_id IN (SELECT l.task_id FROM story_task l WHERE l.story_id = %(story_id)s)",
     "type": "lower(t.type) = lower(%(type)s)",
-    "priority": "t.priority = %(priority)s",
+    "priority": "t.urgency = array_position('{URGENT,HIGH,MEDIUM,LOW,NONE}'::text[], %(priority)s) - 1",
     "any_tags": "t.tags && %(any_tags)s AND t.tags <> '{}'",
     "all_tags": "t.tags @> %(all_tags)s AND t.tags <> '{}'",
     "due_before": "t.due_date < %(due_before)s",

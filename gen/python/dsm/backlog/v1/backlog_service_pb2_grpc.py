@@ -334,8 +334,9 @@ class BacklogServiceServicer:
     def ReserveTasks(self, request, context):
         """ReserveTasks takes the top free tasks of a project, by rank, for a sprint: at once, skipping none that is free and
         taking none twice. A task whose dependencies are neither completed nor taken with it is passed over. For the sprint
-        service. Calling it again for the same sprint answers what was reserved. Errors: NO_UNASSIGNED_TASKS,
-        TASK_NOT_FOUND and TASK_NOT_AVAILABLE (explicit list), RESERVATION_RELEASED, PROJECT_ARCHIVED.
+        service. Calling it again for the same sprint answers what was reserved; with an explicit list it takes what the
+        sprint has not yet, which is how a task comes into an open sprint. Errors: NO_UNASSIGNED_TASKS, TASK_NOT_FOUND and
+        TASK_NOT_AVAILABLE (explicit list; also for a task that waits for another), RESERVATION_RELEASED, PROJECT_ARCHIVED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

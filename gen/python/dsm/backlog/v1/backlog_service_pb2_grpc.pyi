@@ -96,8 +96,9 @@ class BacklogServiceStub:
     ReserveTasks: _grpc.UnaryUnaryMultiCallable[_backlog_service_pb2.ReserveTasksRequest, _backlog_service_pb2.ReserveTasksResponse]
     """ReserveTasks takes the top free tasks of a project, by rank, for a sprint: at once, skipping none that is free and
     taking none twice. A task whose dependencies are neither completed nor taken with it is passed over. For the sprint
-    service. Calling it again for the same sprint answers what was reserved. Errors: NO_UNASSIGNED_TASKS,
-    TASK_NOT_FOUND and TASK_NOT_AVAILABLE (explicit list), RESERVATION_RELEASED, PROJECT_ARCHIVED.
+    service. Calling it again for the same sprint answers what was reserved; with an explicit list it takes what the
+    sprint has not yet, which is how a task comes into an open sprint. Errors: NO_UNASSIGNED_TASKS, TASK_NOT_FOUND and
+    TASK_NOT_AVAILABLE (explicit list; also for a task that waits for another), RESERVATION_RELEASED, PROJECT_ARCHIVED.
     """
     ReleaseTasks: _grpc.UnaryUnaryMultiCallable[_backlog_service_pb2.ReleaseTasksRequest, _backlog_service_pb2.ReleaseTasksResponse]
     """ReleaseTasks gives tasks of a sprint back. For the sprint service. Without a list it undoes the whole reservation,
@@ -203,8 +204,9 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     ReserveTasks: _aio.UnaryUnaryMultiCallable[_backlog_service_pb2.ReserveTasksRequest, _backlog_service_pb2.ReserveTasksResponse]  # type: ignore[assignment]
     """ReserveTasks takes the top free tasks of a project, by rank, for a sprint: at once, skipping none that is free and
     taking none twice. A task whose dependencies are neither completed nor taken with it is passed over. For the sprint
-    service. Calling it again for the same sprint answers what was reserved. Errors: NO_UNASSIGNED_TASKS,
-    TASK_NOT_FOUND and TASK_NOT_AVAILABLE (explicit list), RESERVATION_RELEASED, PROJECT_ARCHIVED.
+    service. Calling it again for the same sprint answers what was reserved; with an explicit list it takes what the
+    sprint has not yet, which is how a task comes into an open sprint. Errors: NO_UNASSIGNED_TASKS, TASK_NOT_FOUND and
+    TASK_NOT_AVAILABLE (explicit list; also for a task that waits for another), RESERVATION_RELEASED, PROJECT_ARCHIVED.
     """
     ReleaseTasks: _aio.UnaryUnaryMultiCallable[_backlog_service_pb2.ReleaseTasksRequest, _backlog_service_pb2.ReleaseTasksResponse]  # type: ignore[assignment]
     """ReleaseTasks gives tasks of a sprint back. For the sprint service. Without a list it undoes the whole reservation,
@@ -427,8 +429,9 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_backlog_service_pb2.ReserveTasksResponse, _abc.Awaitable[_backlog_service_pb2.ReserveTasksResponse]]:
         """ReserveTasks takes the top free tasks of a project, by rank, for a sprint: at once, skipping none that is free and
         taking none twice. A task whose dependencies are neither completed nor taken with it is passed over. For the sprint
-        service. Calling it again for the same sprint answers what was reserved. Errors: NO_UNASSIGNED_TASKS,
-        TASK_NOT_FOUND and TASK_NOT_AVAILABLE (explicit list), RESERVATION_RELEASED, PROJECT_ARCHIVED.
+        service. Calling it again for the same sprint answers what was reserved; with an explicit list it takes what the
+        sprint has not yet, which is how a task comes into an open sprint. Errors: NO_UNASSIGNED_TASKS, TASK_NOT_FOUND and
+        TASK_NOT_AVAILABLE (explicit list; also for a task that waits for another), RESERVATION_RELEASED, PROJECT_ARCHIVED.
         """
 
     @_abc_1.abstractmethod
