@@ -13,17 +13,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 SOURCES = $(wildcard services migrations tests scripts)
 
-.PHONY: help setup lock gen gen-check fmt lint test up down demo check bench clean
+.PHONY: help setup lock gen gen-check gen-clients check-clients fmt lint test up down demo check bench clean
 
 help: ## Show this table
-	@awk 'BEGIN {FS = ":.*## "; print "make <verb> [ARGS=…]\n"} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "; print "make <verb> [ARGS=…]\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- environment ------------------------------------------------------------------------------
 
 $(VENV)/.runtime: requirements.lock pyproject.toml gen/python/pyproject.toml
 	@[ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo 'DSM needs Python 3.11 or newer: name one with make PYTHON=….' >&2; exit 1; }
-	@echo 'Installing the runtime into $(VENV)'
+	@echo 'Installing the runtime into $(VENV): about a minute'
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
 	@$(PIP) install --no-compile --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e . -e gen/python
@@ -44,11 +44,18 @@ lock: ## Resolve the dependencies anew into requirements.lock and requirements-d
 
 # --- contract ---------------------------------------------------------------------------------
 
-gen: $(VENV)/.dev ## Generate the code and the descriptor set in gen/ from proto/
+gen: $(VENV)/.dev ## Generate gen/ from proto/: Python client, descriptor set, OpenAPI
 	@$(BIN)/python scripts/generate.py
 
 gen-check: $(VENV)/.dev ## Fail if gen/ is not what `make gen` makes of proto/
 	@$(BIN)/python scripts/generate.py --check
+
+gen-clients: $(VENV)/.dev ## Generate gen/typescript from proto/ (needs Node 20 and npm)
+	@$(BIN)/python -m scripts.clients
+
+check-clients: $(VENV)/.dev ## Check gen/typescript: up to date, type-checks, calls DSM (needs Node 20 and npm)
+	@$(BIN)/python -m scripts.clients --check
+	$(BIN)/pytest tests/clients/typescript.py $(ARGS)
 
 # --- style ------------------------------------------------------------------------------------
 
@@ -91,5 +98,5 @@ demo: $(VENV)/.runtime ## Plan, run and close a sprint before your eyes
 	@$(BIN)/dsm demo $(ARGS)
 
 clean: ## Remove caches and build output (the environment and gen/ stay)
-	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
+	@rm -rf build dist gen/typescript/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
 	@find services migrations tests scripts gen -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from psycopg import AsyncConnection, AsyncCursor, InterfaceError, OperationalError, errors
 from psycopg.rows import BaseRowFactory, dict_row, scalar_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from services.kit import call
 from services.kit.call import RequestKey
@@ -32,14 +32,15 @@ R = TypeVar("R", bound=Message)
 Params = Mapping[str, Any]
 Row = dict[str, Any]
 
+_AWAY_SECONDS = 0.5
 _BROKEN = (OperationalError, InterfaceError)
 # Told by PostgreSQL to try again: nothing of the transaction has happened.
 CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
 
 _INSERT_EVENTS = """
-    INSERT INTO outbox (event_id, subject, aggregate_id, aggregate_version, payload)
+    INSERT INTO outbox (event_id, subject, aggregate_id, aggregate_version, project_id, payload)
     SELECT * FROM unnest(%(event_ids)s::uuid[], %(subjects)s::text[], %(aggregate_ids)s::text[],
-                         %(versions)s::bigint[], %(payloads)s::bytea[])
+                         %(versions)s::bigint[], %(project_ids)s::text[], %(payloads)s::bytea[])
 """
 _CLAIM_REQUEST = """
     INSERT INTO request_record (request_id, method, fingerprint) VALUES (%(request_id)s, %(method)s, %(fingerprint)s)
@@ -167,8 +168,9 @@ class Database:
         self.url = url
         self.read = ReadHandle(self)
         self._clock = clock
-        # Called after each commit that left events in the outbox; the relay sets it.
-        self.on_commit: Callable[[], None] = lambda: None
+        self._away = False
+        # Each is called after a commit that left events in the outbox.
+        self.on_commit: list[Callable[[], None]] = []
         self.pool = AsyncConnectionPool(
             url,
             min_size=1,
@@ -193,14 +195,18 @@ class Database:
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection in autocommit; what the driver says of an absent server becomes DatabaseUnavailable."""
         try:
-            connection = await self.pool.getconn()
-        except (PoolTimeout, *_BROKEN) as error:
+            # Once it was seen to be away, nobody waits for long until it is seen again.
+            connection = await self.pool.getconn(_AWAY_SECONDS if self._away else None)
+        except (PoolTimeout, TooManyRequests, *_BROKEN) as error:
+            self._away = True
             raise DatabaseUnavailable(self.service) from error
+        self._away = False
         try:
             yield connection
         except CONFLICTS:
             raise
         except _BROKEN as error:
+            self._away = True
             await self._forget_broken()
             raise DatabaseUnavailable(self.service) from error
         finally:
@@ -215,7 +221,7 @@ class Database:
             yield tx
             await tx.flush()
         if tx.events:
-            self.on_commit()
+            self._committed()
 
     async def change(
         self,
@@ -257,7 +263,7 @@ class Database:
                 raise
             found: list[T] = await cursor.fetchall()
         if found and events:
-            self.on_commit()
+            self._committed()
         return found
 
     def event(
@@ -277,6 +283,10 @@ class Database:
         """What is kept of a request_id: method, fingerprint and response."""
         row = await self.read.maybe(_FIND_ANSWER, {"request_id": key.request_id}, row=dict_row)
         return (row["method"], bytes(row["fingerprint"]), row["response"]) if row else None
+
+    def _committed(self) -> None:
+        for told in self.on_commit:
+            told()
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -315,6 +325,7 @@ def event_params(events: Sequence[event_pb2.Event]) -> Params:
         "subjects": [subject_of(event) for event in events],
         "aggregate_ids": [event.aggregate_id for event in events],
         "versions": [event.aggregate_version for event in events],
+        "project_ids": [event.project_id for event in events],
         "payloads": [event.SerializeToString() for event in events],
     }
 

@@ -52,7 +52,7 @@ class Relay:
         self._wake = asyncio.Event()
         self._ensured: set[str] = set()
         self.publishing = False
-        database.on_commit = self._wake.set
+        database.on_commit.append(self._wake.set)
 
     async def run(self) -> None:
         """Publish for ever."""

@@ -44,31 +44,34 @@ class Page:
         if len(rows) <= self.size:
             return list(rows), ""
         kept = list(rows[: self.size])
-        return kept, _encode(self.query, key(kept[-1]))
+        return kept, encode_token(self.query, key(kept[-1]))
 
 
 def page_of(request: Any) -> Page:
     """The page that a List request asks for; PageTokenInvalid if its token is another query's."""
     size = min(request.page_size or DEFAULT_SIZE, MAX_SIZE)
-    query = _digest(request)
-    return Page(size, _decode(request.page_token, query) if request.page_token else None, query)
+    query = query_of(request, "page_size", "page_token")
+    return Page(size, decode_token(request.page_token, query) if request.page_token else None, query)
 
 
-def _digest(request: Message) -> str:
+def query_of(request: Message, *beside: str) -> str:
+    """A digest of what a request asks for, whatever its fields `beside` are."""
     bare = type(request)()
     bare.CopyFrom(request)
-    for field in ("page_size", "page_token"):
+    for field in beside:
         bare.ClearField(field)
     body = bare.SerializeToString(deterministic=True)
     return hashlib.sha256(request.DESCRIPTOR.full_name.encode() + body).hexdigest()[:16]
 
 
-def _encode(query: str, key: tuple[Any, ...]) -> str:
+def encode_token(query: str, key: tuple[Any, ...]) -> str:
+    """A key as an opaque token that fits its query alone."""
     body = json.dumps([_plain(value) for value in key])
     return base64.urlsafe_b64encode(f"{_seal(query, body)}{body}".encode()).decode().rstrip("=")
 
 
-def _decode(token: str, query: str) -> tuple[Any, ...]:
+def decode_token(token: str, query: str) -> tuple[Any, ...]:
+    """The key in a token; PageTokenInvalid if it is damaged or another query's."""
     try:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
     except ValueError:

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from services.kit import housekeeping
 from services.kit.callee import Callee
 from services.kit.database import Database
-from services.kit.errors import DsmError, NotFound
+from services.kit.errors import DatabaseUnavailable, DsmError, NotFound
 from services.kit.inbox import Apply, Consumer, Subscription
 from services.kit.migrate import current_revision, head_revision
 from services.kit.outbox import Relay
@@ -163,9 +163,12 @@ class StatefulService(Service):
 
     async def _database_faults(self, head: str) -> list[str]:
         try:
-            revision = await current_revision(self._database.read)
+            async with asyncio.timeout(PING_SECONDS * 2):
+                revision = await current_revision(self._database.read)
         except DsmError as error:
             return [error.message]
+        except TimeoutError:
+            return [DatabaseUnavailable(self.name).message]
         if revision != head:
             return [f"The database is at revision {revision or 'none'}, the code needs {head}: run `dsm migrate`."]
         return []

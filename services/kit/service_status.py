@@ -14,7 +14,7 @@ from dsm.common.v1 import status_service_pb2_grpc
 from services.kit import metrics
 from services.kit.callee import Callee
 from services.kit.convert import from_time
-from services.kit.errors import DsmError
+from services.kit.errors import DatabaseUnavailable, DsmError
 from services.kit.gate import Context
 from services.kit.inbox import Consumer
 from services.kit.migrate import current_revision, head_revision
@@ -59,6 +59,10 @@ async def service_status(service: Service) -> pb.ServiceStatus:
     )
     if isinstance(service, StatefulService):
         status.database.CopyFrom(await _database(service))
+        if not status.database.reachable and status.ready:
+            # Seen just now, before the service itself noticed.
+            status.ready = False
+            status.not_ready_reasons.append(DatabaseUnavailable(service.name).message)
         with suppress(DsmError):
             status.event_stream.CopyFrom(await _event_stream(service))
             if not status.event_stream.connected:

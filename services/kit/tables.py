@@ -7,6 +7,7 @@ CREATE TABLE outbox (
     subject text NOT NULL,
     aggregate_id text NOT NULL,
     aggregate_version bigint NOT NULL,
+    project_id text NOT NULL,
     payload bytea NOT NULL,
     create_time timestamptz NOT NULL DEFAULT now(),
     publish_time timestamptz
