@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from importlib.metadata import files
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def main(arguments: list[str]) -> int:
             print(f"{Path(error.cmd[0]).name} refused the protos (exit code {error.returncode}).", file=sys.stderr)
             return 1
         if options.check:
-            return report(differences(fresh, GEN))
-        install(fresh, GEN)
+            return report(differences(fresh, GEN, GENERATED), "make gen")
+        install(fresh, GEN, GENERATED)
     return 0
 
 
@@ -130,9 +131,9 @@ def make_packages(python: Path) -> None:
         (package / "py.typed").touch()
 
 
-def install(fresh: Path, target: Path) -> None:
-    """Makes the generated folders of the target equal to the fresh ones, writing only what differs."""
-    for name in differences(fresh, target):
+def install(fresh: Path, target: Path, folders: Iterable[Path]) -> None:
+    """Makes the folders of the target equal to the fresh ones, writing only what differs."""
+    for name in differences(fresh, target, folders):
         path = target / name
         if not (fresh / name).exists():
             path.unlink()
@@ -143,27 +144,27 @@ def install(fresh: Path, target: Path) -> None:
         scratch.replace(path)
 
 
-def differences(fresh: Path, target: Path) -> list[Path]:
-    """Lists the generated files that are missing, stale or changed in the target."""
-    made, kept = generated_files(fresh), generated_files(target)
+def differences(fresh: Path, target: Path, folders: Iterable[Path]) -> list[Path]:
+    """Lists the files of these folders that are missing, stale or changed in the target."""
+    made, kept = generated_files(fresh, folders), generated_files(target, folders)
     changed = {name for name in made & kept if not filecmp.cmp(fresh / name, target / name, shallow=False)}
     return sorted((made ^ kept) | changed)
 
 
-def generated_files(folder: Path) -> set[Path]:
-    """Lists the generated files below a folder, relative to it; Python's caches do not count."""
-    found = (path for part in GENERATED for path in (folder / part).rglob("*") if path.is_file())
+def generated_files(folder: Path, folders: Iterable[Path]) -> set[Path]:
+    """Lists the files of these folders below a folder, relative to it; Python's caches do not count."""
+    found = (path for part in folders for path in (folder / part).rglob("*") if path.is_file())
     return {path.relative_to(folder) for path in found if path.suffix != ".pyc"}
 
 
-def report(different: list[Path]) -> int:
-    """Says in one sentence whether gen/ is up to date, and returns the exit code."""
+def report(different: list[Path], remedy: str) -> int:
+    """Says in one sentence whether gen/ is up to date, else which command makes it so; returns the exit code."""
     if not different:
         print("gen/ is what the protos say.")
         return 0
     names = ", ".join(f"gen/{name.as_posix()}" for name in different[:SHOWN_DIFFERENCES])
     more = f" and {len(different) - SHOWN_DIFFERENCES} more" if len(different) > SHOWN_DIFFERENCES else ""
-    print(f"gen/ is not what the protos say ({names}{more}): run make gen and commit the result.", file=sys.stderr)
+    print(f"gen/ is not what the protos say ({names}{more}): run {remedy} and commit the result.", file=sys.stderr)
     return 1
 
 
