@@ -72,6 +72,8 @@ class Server:
         if self._watch:
             self._watch.cancel()
         self._gate.draining = True
+        for service in self._services:
+            service.drain()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.grace_seconds)
         await asyncio.gather(*(service.stop() for service in self._services))

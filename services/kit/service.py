@@ -21,6 +21,7 @@ from services.kit.outbox import Relay
 from services.kit.saga import Sagas
 from services.kit.settings import ServiceSettings, StatefulSettings
 from services.kit.stream import Stream
+from services.kit.watch import Watch
 
 log = structlog.get_logger()
 
@@ -84,6 +85,9 @@ class Service:
         """Start everything in the background; does not wait for what is outside."""
         self._tasks = [asyncio.create_task(_keep(self.name, background)) for background in self._background]
 
+    def drain(self) -> None:
+        """Send away whoever would stay for ever; called before the server waits for the calls in flight."""
+
     async def stop(self) -> None:
         """Stop everything; called when no call is in flight any more."""
         running = set(self._tasks)
@@ -107,11 +111,13 @@ class StatefulService(Service):
         )
         self.stream = Stream(name, settings.nats_url)
         self.relay = Relay(self._database, self.stream)
+        self.watch = Watch(self._database, settings.retention_hours)
         self.consumers: list[Consumer] = []
         self.sagas = Sagas(self._database, lease_seconds=settings.saga_lease_seconds)
         self.not_ready = ["The database has not answered yet."]
         self.run(self._watch_database)
         self.run(self.relay.run)
+        self.run(self.watch.run)
         self.run(lambda: housekeeping.run(self._database, settings.retention_hours))
 
     @property
@@ -142,6 +148,10 @@ class StatefulService(Service):
         await self._database.open()
         self.stream.start()
         await super().start()
+
+    def drain(self) -> None:
+        """Send the watchers away."""
+        self.watch.end()
 
     async def stop(self) -> None:
         """Let go of sagas, stop, close."""
