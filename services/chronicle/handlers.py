@@ -1,23 +1,35 @@
 """Answers ChronicleService."""
 
+import asyncio
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 from dsm.chronicle.v1 import chronicle_service_pb2 as pb
 from dsm.chronicle.v1.chronicle_service_pb2_grpc import ChronicleServiceServicer
-from dsm.events.v1.chronicle_events_pb2 import NoteKind
 from psycopg.errors import UniqueViolation
 
 from services.chronicle import events
-from services.chronicle.convert import decisions, notes, plannings, retrospectives, scrums, velocity
+from services.chronicle.convert import analytics, decisions, notes, plannings, retrospectives, scrums, velocity
 from services.chronicle.domain.errors import ActionItemNotFound, NoteAlreadyExists, ProjectNotFound
+from services.chronicle.domain.figures import Figures, is_open
+from services.chronicle.domain.impact import DEFAULT_DAYS, MOST_DETAILS, Impact, Outcomes, Source
+from services.chronicle.domain.impediments import MOST_IDS, analyse
 from services.chronicle.domain.notes import update_action_item
+from services.chronicle.domain.patterns import Patterns
+from services.chronicle.domain.similarity import DEFAULT_RESULTS, DEFAULT_THRESHOLD, compare
+from services.chronicle.domain.summary import summarize
 from services.chronicle.domain.velocity import velocity_of
 from services.chronicle.store import decisions as decision_store
+from services.chronicle.store import figures as figure_store
+from services.chronicle.store import impact as impact_store
+from services.chronicle.store import impediments as impediment_store
 from services.chronicle.store import notes as note_store
+from services.chronicle.store import patterns as pattern_store
 from services.chronicle.store import plannings as planning_store
 from services.chronicle.store import retrospectives as retrospective_store
 from services.chronicle.store import scrums as scrum_store
+from services.chronicle.store import similarity as similarity_store
 from services.chronicle.store import velocity as velocity_store
 from services.kit.clock import Clock
 from services.kit.convert import to_date_or_none
@@ -27,6 +39,7 @@ from services.kit.gate import Context
 from services.kit.paging import Page, page_of
 
 _DEFAULT_SPRINTS = 100
+_COMMON_ITEMS = 20
 
 
 class ChronicleHandlers(ChronicleServiceServicer):
@@ -127,6 +140,8 @@ class ChronicleHandlers(ChronicleServiceServicer):
             message = retrospectives.encode_item(changed)
             if changed is not item:
                 await retrospective_store.save_action_item(tx, changed)
+                reopened = is_open(changed) - is_open(item)
+                await figure_store.add(tx, [(project_id, Figures(open_action_items=reopened))] if reopened else [])
                 events.action_item_updated(tx, message, changed.version, retrospective_id, project_id)
             return tx.reply(pb.UpdateActionItemResponse(action_item=message, retrospective_id=retrospective_id))
 
@@ -155,12 +170,81 @@ class ChronicleHandlers(ChronicleServiceServicer):
             raise ProjectNotFound(request.project_id)
         return pb.GetVelocityResponse(velocity=velocity.encode(request.project_id, velocity_of(sprints)))
 
+    async def GetMetricsSummary(
+        self, request: pb.GetMetricsSummaryRequest, context: Context
+    ) -> pb.GetMetricsSummaryResponse:
+        """What history holds over all projects, and how they do."""
+        found = summarize(*await figure_store.of_all(self._db.read))
+        return pb.GetMetricsSummaryResponse(metrics_summary=analytics.encode_summary(found))
+
+    async def GetProjectPatterns(
+        self, request: pb.GetProjectPatternsRequest, context: Context
+    ) -> pb.GetProjectPatternsResponse:
+        """What recurs in a project."""
+        project_id = request.project_id
+        figures = await self._figures(project_id)
+        found = Patterns(
+            figures,
+            await pattern_store.closed(self._db.read, project_id),
+            await pattern_store.cycle_times(self._db.read, project_id),
+            tuple(await pattern_store.common_items(self._db.read, project_id, _COMMON_ITEMS)),
+        )
+        return pb.GetProjectPatternsResponse(patterns=analytics.encode_patterns(project_id, found))
+
+    async def GetImpediments(self, request: pb.GetImpedimentsRequest, context: Context) -> pb.GetImpedimentsResponse:
+        """What blocks a project, grouped by meaning as far as the embeddings are there."""
+        params = _filters(request, "sprint_id") | _days(request, "start_date", "end_date")
+        _check_order(params["start_date"], params["end_date"])
+        wordings = await impediment_store.wordings(self._db.read, request.project_id, MOST_IDS, params)
+        if not wordings:
+            await self._figures(request.project_id)
+        # Of many wordings, comparing each two takes longer than the other calls should wait.
+        found = await asyncio.to_thread(analyse, wordings)
+        return pb.GetImpedimentsResponse(impediments=analytics.encode_impediments(request.project_id, found))
+
+    async def FindSimilarProjects(
+        self, request: pb.FindSimilarProjectsRequest, context: Context
+    ) -> pb.FindSimilarProjectsResponse:
+        """Projects where the like happened, or whose work is about the like."""
+        project_id = request.reference_project_id
+        figures = await figure_store.of_project(self._db.read, project_id)
+        if figures is None and not await similarity_store.has_titles(self._db.read, project_id):
+            figures = await self._figures(project_id)
+        candidates, model = await similarity_store.candidates(self._db.read, project_id)
+        threshold = request.similarity_threshold if request.HasField("similarity_threshold") else DEFAULT_THRESHOLD
+        limit = request.max_results or DEFAULT_RESULTS
+        found, compared = compare(figures or Figures(), candidates, threshold, limit)
+        return pb.FindSimilarProjectsResponse(
+            similar_projects=analytics.encode_resemblances(found), projects_compared=compared, embedding_model=model
+        )
+
+    async def GetDecisionImpact(
+        self, request: pb.GetDecisionImpactRequest, context: Context
+    ) -> pb.GetDecisionImpactResponse:
+        """How enhanced decisions did against rule-based ones."""
+        days = _days(request, "start_date", "end_date")
+        end = days["end_date"] or self._clock().date()
+        start = days["start_date"] or end - timedelta(days=min(DEFAULT_DAYS, (end - date.min).days))
+        _check_order(start, end)
+        period = {"project_id": request.project_id, "start": start, "end": end}
+        outcomes, waiting = await impact_store.outcomes(self._db.read, period)
+        if not outcomes:
+            await self._figures(request.project_id)
+        found = Impact(
+            start,
+            end,
+            outcomes.get(Source.ENHANCED, Outcomes()),
+            outcomes.get(Source.RULE_BASED, Outcomes()),
+            waiting,
+            await impact_store.details(self._db.read, period, MOST_DETAILS),
+        )
+        return pb.GetDecisionImpactResponse(impact=analytics.encode_impact(request.project_id, found))
+
     async def RecordNote(self, request: pb.RecordNoteRequest, context: Context) -> pb.RecordNoteResponse:
         """A free note."""
         note = notes.decode(request.note, self._new_id(), self._clock())
         async with self._db.write() as tx:
-            await note_store.add(tx, note)
-            events.note_recorded(tx, NoteKind.NOTE_KIND_FREE, note.note_id, note)
+            await events.record_note(tx, note)
             return tx.reply(pb.RecordNoteResponse(note=notes.encode(note)))
 
     async def ListNotes(self, request: pb.ListNotesRequest, context: Context) -> pb.ListNotesResponse:
@@ -170,6 +254,18 @@ class ChronicleHandlers(ChronicleServiceServicer):
         found = await note_store.page(self._db.read, params | _after(page, "after_time", "after_id"))
         kept, token = page.cut(found, lambda note: (note.create_time, note.note_id))
         return pb.ListNotesResponse(notes=[notes.encode(note) for note in kept], next_page_token=token)
+
+    async def _figures(self, project_id: str) -> Figures:
+        """A project's figures; none yet if only its impediments are known, ProjectNotFound if nothing is."""
+        figures = await figure_store.of_project(self._db.read, project_id)
+        if figures is None and not await velocity_store.knows(self._db.read, project_id):
+            raise ProjectNotFound(project_id)
+        return figures or Figures()
+
+
+def _check_order(start: date | None, end: date | None) -> None:
+    if start and end and end < start:
+        raise InvalidArgument("end_date", "must not be before start_date", end)
 
 
 def _filters(request: Any, *names: str) -> dict[str, Any]:

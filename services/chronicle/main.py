@@ -2,8 +2,10 @@
 
 from dsm.chronicle.v1 import chronicle_service_pb2
 from dsm.chronicle.v1.chronicle_service_pb2_grpc import add_ChronicleServiceServicer_to_server
+from pydantic import Field
 
 from services.chronicle import events
+from services.chronicle.embedder import Embedder
 from services.chronicle.handlers import ChronicleHandlers
 from services.kit.clock import utc_now
 from services.kit.service import StatefulService
@@ -15,6 +17,10 @@ NAME = "chronicle"
 class ChronicleSettings(StatefulSettings):
     """Settings of the chronicle."""
 
+    embedding_address: str = Field(
+        description="Address of the embedding service, for example embedding:7600; without it, texts are not compared."
+    )
+
 
 SETTINGS = ChronicleSettings
 
@@ -22,8 +28,8 @@ SETTINGS = ChronicleSettings
 def build(settings: ChronicleSettings) -> StatefulService:
     """The service, not started."""
     service = StatefulService(NAME, settings)
-    # Analytics beyond the velocity answer UNIMPLEMENTED so far.
-    handlers = ChronicleHandlers(service.database, utc_now)  # type: ignore[abstract]
+    embedder = Embedder(service.database, service.callee("embedding", settings.embedding_address))
+    handlers = ChronicleHandlers(service.database, utc_now)
     service.serve(
         chronicle_service_pb2.DESCRIPTOR.services_by_name["ChronicleService"],
         add_ChronicleServiceServicer_to_server,
@@ -31,4 +37,7 @@ def build(settings: ChronicleSettings) -> StatefulService:
     )
     service.consume("DSM_SPRINT", events.FROM_SPRINT, events.apply)
     service.consume("DSM_ORCHESTRATOR", events.FROM_ORCHESTRATOR, events.apply)
+    service.consume("DSM_BACKLOG", events.FROM_BACKLOG, events.apply)
+    service.consume("DSM_PROJECT", events.FROM_PROJECT, events.apply)
+    service.run(embedder.run)
     return service

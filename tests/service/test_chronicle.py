@@ -586,9 +586,3 @@ async def test_a_project_without_closed_sprints_has_no_velocity(world: World) ->
     velocity = (await stub.GetVelocity(pb.GetVelocityRequest(project_id=project))).velocity
     assert not velocity.velocity_trend_data
     assert not velocity.HasField("average_velocity")
-
-
-async def test_analytics_to_come_say_so(world: World) -> None:
-    stub = await _stub(world)
-    failed = await refused(stub.GetMetricsSummary(pb.GetMetricsSummaryRequest()))
-    assert (failed.code, failed.reason) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")

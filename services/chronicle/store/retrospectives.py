@@ -24,7 +24,7 @@ _INSERT_ITEMS = insert("action_item", f"retrospective_id, project_id, position, 
 _FIGURES = ", ".join(field.name for field in fields(Statistics))
 _INSERT_OUTCOMES = (
     insert("sprint_outcome", f"sprint_id, project_id, sprint_name, start_date, end_date, close_time, {_FIGURES}")
-    + " ON CONFLICT DO NOTHING"
+    + " ON CONFLICT DO NOTHING RETURNING sprint_id"
 )
 _SELECT = f"""
     SELECT {_NOTE}, (
@@ -64,8 +64,11 @@ _SAVE_ITEM = """
 """
 
 
-async def add(tx: WriteHandle, retrospectives: Sequence[Retrospective]) -> set[str]:
-    """Store retrospectives; the ids of those that were new and whose sprint had none."""
+async def add(tx: WriteHandle, retrospectives: Sequence[Retrospective]) -> tuple[set[str], set[str]]:
+    """Store retrospectives and what their sprints came to.
+
+    The ids of those that were new and whose sprint had none, and the sprints whose outcome was not known before.
+    """
     rows = [plain(note, *_CHILDREN) for note in retrospectives]
     new = {row["retrospective_id"] for row in await tx.rows(_INSERT, json_rows(rows))}
     added = [note for note in retrospectives if note.retrospective_id in new]
@@ -83,8 +86,8 @@ async def add(tx: WriteHandle, retrospectives: Sequence[Retrospective]) -> set[s
     await tx.execute(_INSERT_ITEMS, json_rows(items))
     # Also of a sprint whose retrospective was there before, recorded without figures.
     outcomes = [_outcome(note, note.statistics) for note in retrospectives if note.statistics]
-    await tx.execute(_INSERT_OUTCOMES, json_rows(outcomes))
-    return new
+    closed = {row["sprint_id"] for row in await tx.rows(_INSERT_OUTCOMES, json_rows(outcomes))}
+    return new, closed
 
 
 async def stored(read: ReadHandle, note: Retrospective) -> Retrospective:
