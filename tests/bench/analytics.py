@@ -47,23 +47,27 @@ SELECT gen_random_uuid(), sprint_id, project_id, 'Sprint ' || number, '', start_
 INSERT INTO scrum_report
 SELECT gen_random_uuid(), project_id, sprint_id, start_date + 2 * day, '', false, team_size, tasks, done, tasks - done,
     0, tasks * 3, done * 3, (start_date + 2 * day)::timestamptz FROM sprint, generate_series(1, %(reports)s) day;
-INSERT INTO scrum_person SELECT report_id, 'E' || e, false FROM scrum_report, generate_series(1, 4) e;
+INSERT INTO scrum_person SELECT report_id, 'E' || e, false FROM scrum_report, generate_series(1, 4) e
+WHERE starts_with(project_id, %(prefix)s);
 INSERT INTO scrum_task
 SELECT report_id, 'E' || e, sprint_id || '-TASK' || e || '-' || extract(day FROM report_date)::int / 6, project_id,
     report_date, 'A task', 'Went on', 'Go on', '', least(100, 20 + 20 * (extract(day FROM report_date)::int %% 6)),
     create_time
-FROM scrum_report, generate_series(1, 4) e;
+FROM scrum_report, generate_series(1, 4) e
+WHERE starts_with(project_id, %(prefix)s);
 INSERT INTO retrospective
 SELECT gen_random_uuid(), sprint_id, project_id, 'Sprint ' || number, start_date, end_date, 2, '{}', '{}', '', '{}',
     close_time FROM sprint;
 INSERT INTO retrospective_task
 SELECT retrospective_id, n, sprint_id || '-TASK' || n, 'A task',
     CASE WHEN n <= 6 THEN 'COMPLETED' ELSE 'IN_PROGRESS' END, 'E' || n, 50, 3
-FROM retrospective, generate_series(1, 10) n;
+FROM retrospective, generate_series(1, 10) n
+WHERE starts_with(project_id, %(prefix)s);
 INSERT INTO action_item
 SELECT gen_random_uuid(), retrospective_id, project_id, n, 'Change habit ' || chr(65 + (hashtext(sprint_id) & 15)) || n,
     CASE WHEN hashtext(sprint_id) %% 3 = 0 THEN 'OPEN' ELSE 'DONE' END, '', '', create_time, 1
-FROM retrospective, generate_series(1, 3) n;
+FROM retrospective, generate_series(1, 3) n
+WHERE starts_with(project_id, %(prefix)s);
 INSERT INTO sprint_outcome
 SELECT sprint_id, project_id, 'Sprint ' || number, start_date, end_date, close_time, tasks, tasks * 3, done, done * 3,
     tasks - done, (tasks - done) * 3, 0, 0, team_size * 9, done::float / tasks, done * 3.0 / (team_size * 9), 3, 2,

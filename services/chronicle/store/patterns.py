@@ -27,7 +27,7 @@ _ITEMS = r"""
         count(DISTINCT retrospective_id) FILTER (WHERE state IN ('OPEN', 'IN_PROGRESS')) AS open_count
     FROM action_item item JOIN retrospective note USING (retrospective_id)
     WHERE item.project_id = %(project_id)s
-    GROUP BY regexp_replace(regexp_replace(lower(item.description), '\d+([.,]\d+)*', '0', 'g'), '\W+', ' ', 'g')
+    GROUP BY btrim(regexp_replace(regexp_replace(lower(item.description), '\d+([.,]\d+)*', '0', 'g'), '\W+', ' ', 'g'))
     ORDER BY count DESC, open_count DESC, description LIMIT %(limit)s
 """
 
