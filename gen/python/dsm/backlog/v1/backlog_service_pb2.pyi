@@ -74,6 +74,8 @@ class _ReleasePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Release
     """They lose assignee and progress and keep their rank."""
     RELEASE_POLICY_ROLL_OVER: _ReleasePolicy.ValueType  # 2
     """They keep assignee and progress and go to the top of the rank, so that the next planning takes them first."""
+    RELEASE_POLICY_RESTORE: _ReleasePolicy.ValueType  # 3
+    """They get assignee and progress back as they were when the sprint took them, and keep their rank: a change that is undone."""
 
 class ReleasePolicy(_ReleasePolicy, metaclass=_ReleasePolicyEnumTypeWrapper):
     """ReleasePolicy says what becomes of the tasks that a sprint gives back."""
@@ -84,6 +86,8 @@ RELEASE_POLICY_TO_BACKLOG: ReleasePolicy.ValueType  # 1
 """They lose assignee and progress and keep their rank."""
 RELEASE_POLICY_ROLL_OVER: ReleasePolicy.ValueType  # 2
 """They keep assignee and progress and go to the top of the rank, so that the next planning takes them first."""
+RELEASE_POLICY_RESTORE: ReleasePolicy.ValueType  # 3
+"""They get assignee and progress back as they were when the sprint took them, and keep their rank: a change that is undone."""
 Global___ReleasePolicy: _TypeAlias = ReleasePolicy  # noqa: Y015
 
 @_typing.final

@@ -143,10 +143,13 @@ class SprintTaskUpdated(_message.Message):
     WORK_DATE_FIELD_NUMBER: _builtins.int
     EMPLOYEE_ID_FIELD_NUMBER: _builtins.int
     CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     work_date: _builtins.str
     """Day of the work, ISO 8601; empty if the change is no work."""
     employee_id: _builtins.str
     """Who reported it; empty = nobody."""
+    reason: _builtins.str
+    """Why, as it was said when the task was cancelled; empty = not said."""
     @_builtins.property
     def task(self) -> _sprint_pb2.SprintTask:
         """The task after the change."""
@@ -167,10 +170,11 @@ class SprintTaskUpdated(_message.Message):
         work_date: _builtins.str = ...,
         employee_id: _builtins.str = ...,
         change_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "changed_fields", b"changed_fields", "employee_id", b"employee_id", "task", b"task", "work_date", b"work_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "changed_fields", b"changed_fields", "employee_id", b"employee_id", "reason", b"reason", "task", b"task", "work_date", b"work_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -250,7 +254,12 @@ Global___ImpedimentResolved: _TypeAlias = ImpedimentResolved  # noqa: Y015
 
 @_typing.final
 class TaskProgressed(_message.Message):
-    """TaskProgressed is progress that somebody outside reports, for example a stand-up bot. It goes to stream DSM_SPRINT_IN. Required: the envelope's event_id, task_id and new_total_progress."""
+    """TaskProgressed is progress that somebody outside reports, for example a stand-up bot. It goes to stream DSM_SPRINT_IN. Required: the envelope's event_id, task_id and new_total_progress.
+    Of the reports on a task, also those by UpdateTaskProgress, only one whose event_time is not before that of the last
+    one applied has an effect; an event_time that is absent or in the future counts as now. What comes too late, for a task
+    that is completed or in no sprint under way, or for an archived project, is recorded without effect. What breaks a rule
+    becomes a dead letter.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -264,7 +273,7 @@ class TaskProgressed(_message.Message):
     IMPEDIMENTS_FIELD_NUMBER: _builtins.int
     WORK_DATE_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
-    """The task."""
+    """The task, for example "TEST-001-TASK001"."""
     sprint_id: _builtins.str
     """The sprint; empty = the open one that the task is in."""
     progress_made: _builtins.int
@@ -274,13 +283,13 @@ class TaskProgressed(_message.Message):
     employee_id: _builtins.str
     """Who reports; empty = the assignee."""
     yesterday_work: _builtins.str
-    """What was done."""
+    """What was done, at most 4,000 characters."""
     today_work: _builtins.str
-    """What comes next."""
+    """What comes next, at most 4,000 characters."""
     impediments: _builtins.str
-    """What blocks the work; empty = nothing."""
+    """What blocks the work, at most 4,000 characters; raises an impediment unless the task has an open one of the same text, and blocks a task that is begun and not completed. Empty, "None" or "No impediments" = nothing."""
     work_date: _builtins.str
-    """Day of the work, ISO 8601; empty = the day of event_time in the project's time zone."""
+    """Day of the work, ISO 8601, in the sprint and not in the future; empty = the day of event_time in the project's time zone, or the sprint's first or last day if that is outside."""
     def __init__(
         self,
         *,

@@ -43,9 +43,10 @@ class DailyScrumServiceStub:
     @_builtins.property
     @_deprecated("""This method has been marked as deprecated using proto method options.""")
     def RunScrum(self) -> _grpc.UnaryUnaryMultiCallable[_daily_scrum_service_pb2.RunScrumRequest, _daily_scrum_service_pb2.RunScrumResponse]:
-        """RunScrum simulates progress of an open sprint's tasks and publishes it as events, which the sprint service then
-        applies. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND,
-        SPRINT_NOT_IN_PROGRESS.
+        """RunScrum simulates a day's progress of an open sprint's tasks, everybody being at work, and publishes it as
+        TaskProgressed events, which the sprint service then applies. The day is today, or the sprint's last day if that is
+        past. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
+        DATE_OUT_OF_RANGE (the sprint's first day has not come), PROJECT_ARCHIVED.
         """
 
 @_deprecated("""This stub has been marked as deprecated using proto service options.""")
@@ -57,25 +58,27 @@ class DailyScrumServiceAsyncStub(DailyScrumServiceStub):
     @_builtins.property
     @_deprecated("""This method has been marked as deprecated using proto method options.""")
     def RunScrum(self) -> _aio.UnaryUnaryMultiCallable[_daily_scrum_service_pb2.RunScrumRequest, _daily_scrum_service_pb2.RunScrumResponse]:  # type: ignore[override]
-        """RunScrum simulates progress of an open sprint's tasks and publishes it as events, which the sprint service then
-        applies. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND,
-        SPRINT_NOT_IN_PROGRESS.
+        """RunScrum simulates a day's progress of an open sprint's tasks, everybody being at work, and publishes it as
+        TaskProgressed events, which the sprint service then applies. The day is today, or the sprint's last day if that is
+        past. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
+        DATE_OUT_OF_RANGE (the sprint's first day has not come), PROJECT_ARCHIVED.
         """
 
 @_deprecated("""This servicer has been marked as deprecated using proto service options.""")
 class DailyScrumServiceServicer(metaclass=_abc_1.ABCMeta):
     """DailyScrumService is kept for callers of the former daily scrum service. Use SprintService.RunDailyScrum."""
 
-    @_deprecated("""RunScrum simulates progress of an open sprint's tasks and publishes it as events, which the sprint service then\napplies. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND,\nSPRINT_NOT_IN_PROGRESS.""")
+    @_deprecated("""RunScrum simulates a day's progress of an open sprint's tasks, everybody being at work, and publishes it as\nTaskProgressed events, which the sprint service then applies. The day is today, or the sprint's last day if that is\npast. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,\nDATE_OUT_OF_RANGE (the sprint's first day has not come), PROJECT_ARCHIVED.""")
     @_abc_1.abstractmethod
     def RunScrum(
         self,
         request: _daily_scrum_service_pb2.RunScrumRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_daily_scrum_service_pb2.RunScrumResponse, _abc.Awaitable[_daily_scrum_service_pb2.RunScrumResponse]]:
-        """RunScrum simulates progress of an open sprint's tasks and publishes it as events, which the sprint service then
-        applies. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND,
-        SPRINT_NOT_IN_PROGRESS.
+        """RunScrum simulates a day's progress of an open sprint's tasks, everybody being at work, and publishes it as
+        TaskProgressed events, which the sprint service then applies. The day is today, or the sprint's last day if that is
+        past. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
+        DATE_OUT_OF_RANGE (the sprint's first day has not come), PROJECT_ARCHIVED.
         """
 
 @_deprecated("""This servicer has been marked as deprecated using proto service options.""")

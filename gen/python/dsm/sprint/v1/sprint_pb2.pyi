@@ -432,6 +432,7 @@ class Impediment(_message.Message):
     RAISE_TIME_FIELD_NUMBER: _builtins.int
     RESOLVE_TIME_FIELD_NUMBER: _builtins.int
     RESOLUTION_FIELD_NUMBER: _builtins.int
+    RESOLVE_DATE_FIELD_NUMBER: _builtins.int
     impediment_id: _builtins.str
     """Id, a UUID."""
     project_id: _builtins.str
@@ -452,6 +453,8 @@ class Impediment(_message.Message):
     """Working day on which it was raised, ISO 8601."""
     resolution: _builtins.str
     """How it was resolved."""
+    resolve_date: _builtins.str
+    """Day on which it was resolved, ISO 8601; empty while it is open, or if the day is not known."""
     @_builtins.property
     def raise_time(self) -> _timestamp_pb2.Timestamp:
         """When it was raised."""
@@ -475,10 +478,11 @@ class Impediment(_message.Message):
         raise_time: _timestamp_pb2.Timestamp | None = ...,
         resolve_time: _timestamp_pb2.Timestamp | None = ...,
         resolution: _builtins.str = ...,
+        resolve_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["raise_time", b"raise_time", "resolve_time", b"resolve_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["impediment_id", b"impediment_id", "owner_id", b"owner_id", "project_id", b"project_id", "raise_date", b"raise_date", "raise_time", b"raise_time", "raised_by", b"raised_by", "resolution", b"resolution", "resolve_time", b"resolve_time", "sprint_id", b"sprint_id", "state", b"state", "task_id", b"task_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["impediment_id", b"impediment_id", "owner_id", b"owner_id", "project_id", b"project_id", "raise_date", b"raise_date", "raise_time", b"raise_time", "raised_by", b"raised_by", "resolution", b"resolution", "resolve_date", b"resolve_date", "resolve_time", b"resolve_time", "sprint_id", b"sprint_id", "state", b"state", "task_id", b"task_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -627,7 +627,7 @@ class CloseSprintRequest(_message.Message):
     close_date: _builtins.str
     """Day of closing, ISO 8601: in the sprint or after it, not in the future; empty = today."""
     policy: _backlog_service_pb2.ReleasePolicy.ValueType
-    """What becomes of unfinished tasks; unspecified = TO_BACKLOG."""
+    """What becomes of unfinished tasks, TO_BACKLOG or ROLL_OVER; unspecified = TO_BACKLOG."""
     dry_run: _builtins.bool
     """True: says what would happen, changes nothing."""
     facilitator_id: _builtins.str
@@ -825,7 +825,7 @@ class RemoveTaskFromSprintRequest(_message.Message):
     task_id: _builtins.str
     """The task, for example "TEST-001-TASK001"."""
     policy: _backlog_service_pb2.ReleasePolicy.ValueType
-    """What becomes of it; unspecified = TO_BACKLOG."""
+    """What becomes of it, TO_BACKLOG or ROLL_OVER; unspecified = TO_BACKLOG."""
     request_id: _builtins.str
     """Makes the call safe to repeat: a UUID; the same id and body gives the first answer for 24 hours."""
     def __init__(
@@ -1065,22 +1065,26 @@ class ResolveImpedimentRequest(_message.Message):
     IMPEDIMENT_ID_FIELD_NUMBER: _builtins.int
     RESOLUTION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESOLVE_DATE_FIELD_NUMBER: _builtins.int
     impediment_id: _builtins.str
     """The impediment."""
     resolution: _builtins.str
     """How it was resolved, at most 4,000 characters."""
     request_id: _builtins.str
     """Makes the call safe to repeat: a UUID; the same id and body gives the first answer for 24 hours."""
+    resolve_date: _builtins.str
+    """Day, ISO 8601, not before it was raised and not in the future; empty = today or, if the sprint's last day is past, not known."""
     def __init__(
         self,
         *,
         impediment_id: _builtins.str = ...,
         resolution: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        resolve_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["impediment_id", b"impediment_id", "request_id", b"request_id", "resolution", b"resolution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["impediment_id", b"impediment_id", "request_id", b"request_id", "resolution", b"resolution", "resolve_date", b"resolve_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1228,11 +1232,11 @@ class WatchSprintResponse(_message.Message):
     """Where to go on from."""
     @_builtins.property
     def sprint(self) -> _sprint_pb2.Sprint:
-        """The sprint, without its tasks."""
+        """The sprint, without its tasks: it has started (GetSprint has what was planned), closed or been abandoned."""
 
     @_builtins.property
     def task(self) -> _sprint_pb2.SprintTask:
-        """One of its tasks."""
+        """One of its tasks, also one that came in or went out."""
 
     @_builtins.property
     def impediment(self) -> _sprint_pb2.Impediment:

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class SprintServiceStub:
     """SprintService plans sprints, follows their progress, runs the daily scrum and closes them. While a task is in an open
-    sprint, this service owns its state, progress and assignee.
+    sprint, this service owns its state, progress and assignee. It follows the projects' status by their events: within
+    moments of a project being archived, every call that would change its sprints answers PROJECT_ARCHIVED.
     """
 
     def __init__(self, channel):
@@ -135,7 +136,8 @@ class SprintServiceStub:
 
 class SprintServiceServicer:
     """SprintService plans sprints, follows their progress, runs the daily scrum and closes them. While a task is in an open
-    sprint, this service owns its state, progress and assignee.
+    sprint, this service owns its state, progress and assignee. It follows the projects' status by their events: within
+    moments of a project being archived, every call that would change its sprints answers PROJECT_ARCHIVED.
     """
 
     def StartSprint(self, request, context):
@@ -194,7 +196,7 @@ class SprintServiceServicer:
     def UpdateTaskProgress(self, request, context):
         """UpdateTaskProgress reports work on a task of an open sprint: above 0 it is IN_PROGRESS, at 100 COMPLETED; with an
         impediment it is BLOCKED. Progress on a blocked task unblocks it. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION.
+        SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,7 +205,7 @@ class SprintServiceServicer:
     def RunDailyScrum(self, request, context):
         """RunDailyScrum compiles the report of a working day from what was reported since the one before and keeps it. A
         second call for the day gives the first report. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
-        NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE.
+        NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,8 +213,9 @@ class SprintServiceServicer:
 
     def CloseSprint(self, request, context):
         """CloseSprint ends a sprint: unfinished tasks go back to the backlog, figures are frozen, the retrospective is
-        written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE (the closing
-        then ends by itself once the backlog is back).
+        written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, CONCURRENT_CHANGE (a
+        task is just being added or taken out), DEPENDENCY_UNAVAILABLE (the closing then ends by itself once the backlog is
+        back).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,16 +229,19 @@ class SprintServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddTaskToSprint(self, request, context):
-        """AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. Errors: SPRINT_NOT_FOUND,
-        SPRINT_NOT_IN_PROGRESS, TASK_NOT_FOUND, TASK_NOT_AVAILABLE, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+        """AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. It ends in a task that both
+        services have in the sprint, or neither, also after a crash. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
+        TASK_NOT_FOUND, TASK_NOT_AVAILABLE (also one that is in the sprint already), ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED,
+        CONCURRENT_CHANGE (the task is just being added or taken out), DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveTaskFromSprint(self, request, context):
-        """RemoveTaskFromSprint gives a task back to the backlog; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS, DEPENDENCY_UNAVAILABLE.
+        """RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
+        TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
+        just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,15 +249,15 @@ class SprintServiceServicer:
 
     def ReassignTask(self, request, context):
         """ReassignTask gives a task of an open sprint to another person of the team. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+        SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelSprintTask(self, request, context):
-        """CancelSprintTask gives a task of an open sprint up; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS.
+        """CancelSprintTask gives a task of an open sprint up, whatever its state; a change of scope. Errors:
+        TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, PROJECT_ARCHIVED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,7 +265,7 @@ class SprintServiceServicer:
 
     def RaiseImpediment(self, request, context):
         """RaiseImpediment says what blocks a task of an open sprint, and blocks it. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE.
+        SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -267,7 +273,7 @@ class SprintServiceServicer:
 
     def ResolveImpediment(self, request, context):
         """ResolveImpediment says that an impediment is out of the way; the task goes on when none is left. Errors:
-        IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED.
+        IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,9 +287,12 @@ class SprintServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchSprint(self, request, context):
-        """WatchSprint streams the changes of a sprint and its tasks as they are committed. A client that comes back with the
-        last resume_token misses nothing and sees nothing twice. The stream ends when the sprint closes. Errors:
-        SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+        """WatchSprint streams the changes of a sprint and its tasks as they are committed, in the order of each task's
+        versions. A client that comes back with the last resume_token misses nothing and sees nothing twice. Initial metadata
+        `dsm-resume-token` comes as soon as the watch has begun: whatever is committed from then on is streamed, and a client
+        that is cut off before the first change goes on from there. The stream ends after the change with which the sprint
+        is closed or abandoned; a server that shuts down ends it with DRAINING. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID
+        (a resume_token that is damaged or older than the retention).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -397,7 +406,8 @@ def add_SprintServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SprintService:
     """SprintService plans sprints, follows their progress, runs the daily scrum and closes them. While a task is in an open
-    sprint, this service owns its state, progress and assignee.
+    sprint, this service owns its state, progress and assignee. It follows the projects' status by their events: within
+    moments of a project being archived, every call that would change its sprints answers PROJECT_ARCHIVED.
     """
 
     @staticmethod

@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class SprintServiceStub:
     """SprintService plans sprints, follows their progress, runs the daily scrum and closes them. While a task is in an open
-    sprint, this service owns its state, progress and assignee.
+    sprint, this service owns its state, progress and assignee. It follows the projects' status by their events: within
+    moments of a project being archived, every call that would change its sprints answers PROJECT_ARCHIVED.
     """
 
     @_typing.overload
@@ -58,56 +59,64 @@ class SprintServiceStub:
     UpdateTaskProgress: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.UpdateTaskProgressRequest, _sprint_service_pb2.UpdateTaskProgressResponse]
     """UpdateTaskProgress reports work on a task of an open sprint: above 0 it is IN_PROGRESS, at 100 COMPLETED; with an
     impediment it is BLOCKED. Progress on a blocked task unblocks it. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION.
+    SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED.
     """
     RunDailyScrum: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.RunDailyScrumRequest, _sprint_service_pb2.RunDailyScrumResponse]
     """RunDailyScrum compiles the report of a working day from what was reported since the one before and keeps it. A
     second call for the day gives the first report. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
-    NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE.
+    NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
     """
     CloseSprint: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.CloseSprintRequest, _sprint_service_pb2.CloseSprintResponse]
     """CloseSprint ends a sprint: unfinished tasks go back to the backlog, figures are frozen, the retrospective is
-    written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE (the closing
-    then ends by itself once the backlog is back).
+    written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, CONCURRENT_CHANGE (a
+    task is just being added or taken out), DEPENDENCY_UNAVAILABLE (the closing then ends by itself once the backlog is
+    back).
     """
     GetBurndown: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.GetBurndownRequest, _sprint_service_pb2.GetBurndownResponse]
     """GetBurndown gives a sprint day by day. Errors: SPRINT_NOT_FOUND."""
     AddTaskToSprint: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.AddTaskToSprintRequest, _sprint_service_pb2.AddTaskToSprintResponse]
-    """AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. Errors: SPRINT_NOT_FOUND,
-    SPRINT_NOT_IN_PROGRESS, TASK_NOT_FOUND, TASK_NOT_AVAILABLE, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+    """AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. It ends in a task that both
+    services have in the sprint, or neither, also after a crash. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
+    TASK_NOT_FOUND, TASK_NOT_AVAILABLE (also one that is in the sprint already), ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED,
+    CONCURRENT_CHANGE (the task is just being added or taken out), DEPENDENCY_UNAVAILABLE.
     """
     RemoveTaskFromSprint: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.RemoveTaskFromSprintRequest, _sprint_service_pb2.RemoveTaskFromSprintResponse]
-    """RemoveTaskFromSprint gives a task back to the backlog; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS, DEPENDENCY_UNAVAILABLE.
+    """RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
+    TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
+    just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
     """
     ReassignTask: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.ReassignTaskRequest, _sprint_service_pb2.ReassignTaskResponse]
     """ReassignTask gives a task of an open sprint to another person of the team. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+    SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
     """
     CancelSprintTask: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.CancelSprintTaskRequest, _sprint_service_pb2.CancelSprintTaskResponse]
-    """CancelSprintTask gives a task of an open sprint up; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS.
+    """CancelSprintTask gives a task of an open sprint up, whatever its state; a change of scope. Errors:
+    TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, PROJECT_ARCHIVED.
     """
     RaiseImpediment: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.RaiseImpedimentRequest, _sprint_service_pb2.RaiseImpedimentResponse]
     """RaiseImpediment says what blocks a task of an open sprint, and blocks it. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE.
+    SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
     """
     ResolveImpediment: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.ResolveImpedimentRequest, _sprint_service_pb2.ResolveImpedimentResponse]
     """ResolveImpediment says that an impediment is out of the way; the task goes on when none is left. Errors:
-    IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED.
+    IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
     """
     ListImpediments: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.ListImpedimentsRequest, _sprint_service_pb2.ListImpedimentsResponse]
     """ListImpediments lists impediments, last raised first. Errors: PAGE_TOKEN_INVALID."""
     WatchSprint: _grpc.UnaryStreamMultiCallable[_sprint_service_pb2.WatchSprintRequest, _sprint_service_pb2.WatchSprintResponse]
-    """WatchSprint streams the changes of a sprint and its tasks as they are committed. A client that comes back with the
-    last resume_token misses nothing and sees nothing twice. The stream ends when the sprint closes. Errors:
-    SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+    """WatchSprint streams the changes of a sprint and its tasks as they are committed, in the order of each task's
+    versions. A client that comes back with the last resume_token misses nothing and sees nothing twice. Initial metadata
+    `dsm-resume-token` comes as soon as the watch has begun: whatever is committed from then on is streamed, and a client
+    that is cut off before the first change goes on from there. The stream ends after the change with which the sprint
+    is closed or abandoned; a server that shuts down ends it with DRAINING. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID
+    (a resume_token that is damaged or older than the retention).
     """
 
 @_typing.type_check_only
 class SprintServiceAsyncStub(SprintServiceStub):
     """SprintService plans sprints, follows their progress, runs the daily scrum and closes them. While a task is in an open
-    sprint, this service owns its state, progress and assignee.
+    sprint, this service owns its state, progress and assignee. It follows the projects' status by their events: within
+    moments of a project being archived, every call that would change its sprints answers PROJECT_ARCHIVED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -134,55 +143,63 @@ class SprintServiceAsyncStub(SprintServiceStub):
     UpdateTaskProgress: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.UpdateTaskProgressRequest, _sprint_service_pb2.UpdateTaskProgressResponse]  # type: ignore[assignment]
     """UpdateTaskProgress reports work on a task of an open sprint: above 0 it is IN_PROGRESS, at 100 COMPLETED; with an
     impediment it is BLOCKED. Progress on a blocked task unblocks it. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION.
+    SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED.
     """
     RunDailyScrum: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.RunDailyScrumRequest, _sprint_service_pb2.RunDailyScrumResponse]  # type: ignore[assignment]
     """RunDailyScrum compiles the report of a working day from what was reported since the one before and keeps it. A
     second call for the day gives the first report. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
-    NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE.
+    NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
     """
     CloseSprint: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.CloseSprintRequest, _sprint_service_pb2.CloseSprintResponse]  # type: ignore[assignment]
     """CloseSprint ends a sprint: unfinished tasks go back to the backlog, figures are frozen, the retrospective is
-    written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE (the closing
-    then ends by itself once the backlog is back).
+    written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, CONCURRENT_CHANGE (a
+    task is just being added or taken out), DEPENDENCY_UNAVAILABLE (the closing then ends by itself once the backlog is
+    back).
     """
     GetBurndown: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.GetBurndownRequest, _sprint_service_pb2.GetBurndownResponse]  # type: ignore[assignment]
     """GetBurndown gives a sprint day by day. Errors: SPRINT_NOT_FOUND."""
     AddTaskToSprint: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.AddTaskToSprintRequest, _sprint_service_pb2.AddTaskToSprintResponse]  # type: ignore[assignment]
-    """AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. Errors: SPRINT_NOT_FOUND,
-    SPRINT_NOT_IN_PROGRESS, TASK_NOT_FOUND, TASK_NOT_AVAILABLE, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+    """AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. It ends in a task that both
+    services have in the sprint, or neither, also after a crash. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
+    TASK_NOT_FOUND, TASK_NOT_AVAILABLE (also one that is in the sprint already), ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED,
+    CONCURRENT_CHANGE (the task is just being added or taken out), DEPENDENCY_UNAVAILABLE.
     """
     RemoveTaskFromSprint: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.RemoveTaskFromSprintRequest, _sprint_service_pb2.RemoveTaskFromSprintResponse]  # type: ignore[assignment]
-    """RemoveTaskFromSprint gives a task back to the backlog; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS, DEPENDENCY_UNAVAILABLE.
+    """RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
+    TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
+    just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
     """
     ReassignTask: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.ReassignTaskRequest, _sprint_service_pb2.ReassignTaskResponse]  # type: ignore[assignment]
     """ReassignTask gives a task of an open sprint to another person of the team. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+    SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
     """
     CancelSprintTask: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.CancelSprintTaskRequest, _sprint_service_pb2.CancelSprintTaskResponse]  # type: ignore[assignment]
-    """CancelSprintTask gives a task of an open sprint up; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS.
+    """CancelSprintTask gives a task of an open sprint up, whatever its state; a change of scope. Errors:
+    TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, PROJECT_ARCHIVED.
     """
     RaiseImpediment: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.RaiseImpedimentRequest, _sprint_service_pb2.RaiseImpedimentResponse]  # type: ignore[assignment]
     """RaiseImpediment says what blocks a task of an open sprint, and blocks it. Errors: TASK_NOT_IN_SPRINT,
-    SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE.
+    SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
     """
     ResolveImpediment: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.ResolveImpedimentRequest, _sprint_service_pb2.ResolveImpedimentResponse]  # type: ignore[assignment]
     """ResolveImpediment says that an impediment is out of the way; the task goes on when none is left. Errors:
-    IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED.
+    IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
     """
     ListImpediments: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.ListImpedimentsRequest, _sprint_service_pb2.ListImpedimentsResponse]  # type: ignore[assignment]
     """ListImpediments lists impediments, last raised first. Errors: PAGE_TOKEN_INVALID."""
     WatchSprint: _aio.UnaryStreamMultiCallable[_sprint_service_pb2.WatchSprintRequest, _sprint_service_pb2.WatchSprintResponse]  # type: ignore[assignment]
-    """WatchSprint streams the changes of a sprint and its tasks as they are committed. A client that comes back with the
-    last resume_token misses nothing and sees nothing twice. The stream ends when the sprint closes. Errors:
-    SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+    """WatchSprint streams the changes of a sprint and its tasks as they are committed, in the order of each task's
+    versions. A client that comes back with the last resume_token misses nothing and sees nothing twice. Initial metadata
+    `dsm-resume-token` comes as soon as the watch has begun: whatever is committed from then on is streamed, and a client
+    that is cut off before the first change goes on from there. The stream ends after the change with which the sprint
+    is closed or abandoned; a server that shuts down ends it with DRAINING. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID
+    (a resume_token that is damaged or older than the retention).
     """
 
 class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
     """SprintService plans sprints, follows their progress, runs the daily scrum and closes them. While a task is in an open
-    sprint, this service owns its state, progress and assignee.
+    sprint, this service owns its state, progress and assignee. It follows the projects' status by their events: within
+    moments of a project being archived, every call that would change its sprints answers PROJECT_ARCHIVED.
     """
 
     @_abc_1.abstractmethod
@@ -255,7 +272,7 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sprint_service_pb2.UpdateTaskProgressResponse, _abc.Awaitable[_sprint_service_pb2.UpdateTaskProgressResponse]]:
         """UpdateTaskProgress reports work on a task of an open sprint: above 0 it is IN_PROGRESS, at 100 COMPLETED; with an
         impediment it is BLOCKED. Progress on a blocked task unblocks it. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION.
+        SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED.
         """
 
     @_abc_1.abstractmethod
@@ -266,7 +283,7 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sprint_service_pb2.RunDailyScrumResponse, _abc.Awaitable[_sprint_service_pb2.RunDailyScrumResponse]]:
         """RunDailyScrum compiles the report of a working day from what was reported since the one before and keeps it. A
         second call for the day gives the first report. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
-        NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE.
+        NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -276,8 +293,9 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sprint_service_pb2.CloseSprintResponse, _abc.Awaitable[_sprint_service_pb2.CloseSprintResponse]]:
         """CloseSprint ends a sprint: unfinished tasks go back to the backlog, figures are frozen, the retrospective is
-        written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE (the closing
-        then ends by itself once the backlog is back).
+        written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, CONCURRENT_CHANGE (a
+        task is just being added or taken out), DEPENDENCY_UNAVAILABLE (the closing then ends by itself once the backlog is
+        back).
         """
 
     @_abc_1.abstractmethod
@@ -294,8 +312,10 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sprint_service_pb2.AddTaskToSprintRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sprint_service_pb2.AddTaskToSprintResponse, _abc.Awaitable[_sprint_service_pb2.AddTaskToSprintResponse]]:
-        """AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. Errors: SPRINT_NOT_FOUND,
-        SPRINT_NOT_IN_PROGRESS, TASK_NOT_FOUND, TASK_NOT_AVAILABLE, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+        """AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. It ends in a task that both
+        services have in the sprint, or neither, also after a crash. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
+        TASK_NOT_FOUND, TASK_NOT_AVAILABLE (also one that is in the sprint already), ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED,
+        CONCURRENT_CHANGE (the task is just being added or taken out), DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -304,8 +324,9 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sprint_service_pb2.RemoveTaskFromSprintRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sprint_service_pb2.RemoveTaskFromSprintResponse, _abc.Awaitable[_sprint_service_pb2.RemoveTaskFromSprintResponse]]:
-        """RemoveTaskFromSprint gives a task back to the backlog; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS, DEPENDENCY_UNAVAILABLE.
+        """RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
+        TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
+        just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
         """
 
     @_abc_1.abstractmethod
@@ -315,7 +336,7 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sprint_service_pb2.ReassignTaskResponse, _abc.Awaitable[_sprint_service_pb2.ReassignTaskResponse]]:
         """ReassignTask gives a task of an open sprint to another person of the team. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+        SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -324,8 +345,8 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sprint_service_pb2.CancelSprintTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sprint_service_pb2.CancelSprintTaskResponse, _abc.Awaitable[_sprint_service_pb2.CancelSprintTaskResponse]]:
-        """CancelSprintTask gives a task of an open sprint up; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS.
+        """CancelSprintTask gives a task of an open sprint up, whatever its state; a change of scope. Errors:
+        TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, PROJECT_ARCHIVED.
         """
 
     @_abc_1.abstractmethod
@@ -335,7 +356,7 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sprint_service_pb2.RaiseImpedimentResponse, _abc.Awaitable[_sprint_service_pb2.RaiseImpedimentResponse]]:
         """RaiseImpediment says what blocks a task of an open sprint, and blocks it. Errors: TASK_NOT_IN_SPRINT,
-        SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE.
+        SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
         """
 
     @_abc_1.abstractmethod
@@ -345,7 +366,7 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sprint_service_pb2.ResolveImpedimentResponse, _abc.Awaitable[_sprint_service_pb2.ResolveImpedimentResponse]]:
         """ResolveImpediment says that an impediment is out of the way; the task goes on when none is left. Errors:
-        IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED.
+        IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
         """
 
     @_abc_1.abstractmethod
@@ -362,9 +383,12 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sprint_service_pb2.WatchSprintRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sprint_service_pb2.WatchSprintResponse], _abc.AsyncIterator[_sprint_service_pb2.WatchSprintResponse]]:
-        """WatchSprint streams the changes of a sprint and its tasks as they are committed. A client that comes back with the
-        last resume_token misses nothing and sees nothing twice. The stream ends when the sprint closes. Errors:
-        SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+        """WatchSprint streams the changes of a sprint and its tasks as they are committed, in the order of each task's
+        versions. A client that comes back with the last resume_token misses nothing and sees nothing twice. Initial metadata
+        `dsm-resume-token` comes as soon as the watch has begun: whatever is committed from then on is streamed, and a client
+        that is cut off before the first change goes on from there. The stream ends after the change with which the sprint
+        is closed or abandoned; a server that shuts down ends it with DRAINING. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID
+        (a resume_token that is damaged or older than the retention).
         """
 
 def add_SprintServiceServicer_to_server(servicer: SprintServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
