@@ -1882,6 +1882,13 @@ export enum ReleasePolicy {
    * @generated from enum value: RELEASE_POLICY_ROLL_OVER = 2;
    */
   ROLL_OVER = 2,
+
+  /**
+   * They get assignee and progress back as they were when the sprint took them, and keep their rank: a change that is undone.
+   *
+   * @generated from enum value: RELEASE_POLICY_RESTORE = 3;
+   */
+  RESTORE = 3,
 }
 
 /**

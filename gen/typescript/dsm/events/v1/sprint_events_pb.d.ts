@@ -165,6 +165,13 @@ export declare type SprintTaskUpdated = Message<"dsm.events.v1.SprintTaskUpdated
    * @generated from field: google.protobuf.Timestamp change_time = 5;
    */
   changeTime?: Timestamp | undefined;
+
+  /**
+   * Why, as it was said when the task was cancelled; empty = not said.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
 };
 
 /**
@@ -235,12 +242,16 @@ export declare const ImpedimentResolvedSchema: GenMessage<ImpedimentResolved>;
 
 /**
  * TaskProgressed is progress that somebody outside reports, for example a stand-up bot. It goes to stream DSM_SPRINT_IN. Required: the envelope's event_id, task_id and new_total_progress.
+ * Of the reports on a task, also those by UpdateTaskProgress, only one whose event_time is not before that of the last
+ * one applied has an effect; an event_time that is absent or in the future counts as now. What comes too late, for a task
+ * that is completed or in no sprint under way, or for an archived project, is recorded without effect. What breaks a rule
+ * becomes a dead letter.
  *
  * @generated from message dsm.events.v1.TaskProgressed
  */
 export declare type TaskProgressed = Message<"dsm.events.v1.TaskProgressed"> & {
   /**
-   * The task.
+   * The task, for example "TEST-001-TASK001".
    *
    * @generated from field: string task_id = 1;
    */
@@ -275,28 +286,28 @@ export declare type TaskProgressed = Message<"dsm.events.v1.TaskProgressed"> & {
   employeeId: string;
 
   /**
-   * What was done.
+   * What was done, at most 4,000 characters.
    *
    * @generated from field: string yesterday_work = 6;
    */
   yesterdayWork: string;
 
   /**
-   * What comes next.
+   * What comes next, at most 4,000 characters.
    *
    * @generated from field: string today_work = 7;
    */
   todayWork: string;
 
   /**
-   * What blocks the work; empty = nothing.
+   * What blocks the work, at most 4,000 characters; raises an impediment unless the task has an open one of the same text, and blocks a task that is begun and not completed. Empty, "None" or "No impediments" = nothing.
    *
    * @generated from field: string impediments = 8;
    */
   impediments: string;
 
   /**
-   * Day of the work, ISO 8601; empty = the day of event_time in the project's time zone.
+   * Day of the work, ISO 8601, in the sprint and not in the future; empty = the day of event_time in the project's time zone, or the sprint's first or last day if that is outside.
    *
    * @generated from field: string work_date = 9;
    */

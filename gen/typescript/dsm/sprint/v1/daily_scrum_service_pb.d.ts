@@ -74,9 +74,10 @@ export declare const RunScrumResponseSchema: GenMessage<RunScrumResponse>;
  */
 export declare const DailyScrumService: GenService<{
   /**
-   * RunScrum simulates progress of an open sprint's tasks and publishes it as events, which the sprint service then
-   * applies. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND,
-   * SPRINT_NOT_IN_PROGRESS.
+   * RunScrum simulates a day's progress of an open sprint's tasks, everybody being at work, and publishes it as
+   * TaskProgressed events, which the sprint service then applies. The day is today, or the sprint's last day if that is
+   * past. Deprecated: RunDailyScrum with `simulate` does it at once. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
+   * DATE_OUT_OF_RANGE (the sprint's first day has not come), PROJECT_ARCHIVED.
    *
    * @generated from rpc dsm.sprint.v1.DailyScrumService.RunScrum
    * @deprecated

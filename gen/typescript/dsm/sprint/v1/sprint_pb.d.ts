@@ -505,6 +505,13 @@ export declare type Impediment = Message<"dsm.sprint.v1.Impediment"> & {
    * @generated from field: string resolution = 12;
    */
   resolution: string;
+
+  /**
+   * Day on which it was resolved, ISO 8601; empty while it is open, or if the day is not known.
+   *
+   * @generated from field: string resolve_date = 13;
+   */
+  resolveDate: string;
 };
 
 /**

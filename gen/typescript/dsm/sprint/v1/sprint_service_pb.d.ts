@@ -677,7 +677,7 @@ export declare type CloseSprintRequest = Message<"dsm.sprint.v1.CloseSprintReque
   closeDate: string;
 
   /**
-   * What becomes of unfinished tasks; unspecified = TO_BACKLOG.
+   * What becomes of unfinished tasks, TO_BACKLOG or ROLL_OVER; unspecified = TO_BACKLOG.
    *
    * @generated from field: dsm.backlog.v1.ReleasePolicy policy = 3;
    */
@@ -902,7 +902,7 @@ export declare type RemoveTaskFromSprintRequest = Message<"dsm.sprint.v1.RemoveT
   taskId: string;
 
   /**
-   * What becomes of it; unspecified = TO_BACKLOG.
+   * What becomes of it, TO_BACKLOG or ROLL_OVER; unspecified = TO_BACKLOG.
    *
    * @generated from field: dsm.backlog.v1.ReleasePolicy policy = 3;
    */
@@ -1172,6 +1172,13 @@ export declare type ResolveImpedimentRequest = Message<"dsm.sprint.v1.ResolveImp
    * @generated from field: string request_id = 3;
    */
   requestId: string;
+
+  /**
+   * Day, ISO 8601, not before it was raised and not in the future; empty = today or, if the sprint's last day is past, not known.
+   *
+   * @generated from field: string resolve_date = 4;
+   */
+  resolveDate: string;
 };
 
 /**
@@ -1329,7 +1336,7 @@ export declare type WatchSprintResponse = Message<"dsm.sprint.v1.WatchSprintResp
    */
   change: {
     /**
-     * The sprint, without its tasks.
+     * The sprint, without its tasks: it has started (GetSprint has what was planned), closed or been abandoned.
      *
      * @generated from field: dsm.sprint.v1.Sprint sprint = 1;
      */
@@ -1337,7 +1344,7 @@ export declare type WatchSprintResponse = Message<"dsm.sprint.v1.WatchSprintResp
     case: "sprint";
   } | {
     /**
-     * One of its tasks.
+     * One of its tasks, also one that came in or went out.
      *
      * @generated from field: dsm.sprint.v1.SprintTask task = 2;
      */
@@ -1384,7 +1391,8 @@ export declare const WatchSprintResponseSchema: GenMessage<WatchSprintResponse>;
 
 /**
  * SprintService plans sprints, follows their progress, runs the daily scrum and closes them. While a task is in an open
- * sprint, this service owns its state, progress and assignee.
+ * sprint, this service owns its state, progress and assignee. It follows the projects' status by their events: within
+ * moments of a project being archived, every call that would change its sprints answers PROJECT_ARCHIVED.
  *
  * @generated from service dsm.sprint.v1.SprintService
  */
@@ -1466,7 +1474,7 @@ export declare const SprintService: GenService<{
   /**
    * UpdateTaskProgress reports work on a task of an open sprint: above 0 it is IN_PROGRESS, at 100 COMPLETED; with an
    * impediment it is BLOCKED. Progress on a blocked task unblocks it. Errors: TASK_NOT_IN_SPRINT,
-   * SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION.
+   * SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED.
    *
    * @generated from rpc dsm.sprint.v1.SprintService.UpdateTaskProgress
    */
@@ -1478,7 +1486,7 @@ export declare const SprintService: GenService<{
   /**
    * RunDailyScrum compiles the report of a working day from what was reported since the one before and keeps it. A
    * second call for the day gives the first report. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
-   * NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE.
+   * NOT_A_WORKING_DAY, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
    *
    * @generated from rpc dsm.sprint.v1.SprintService.RunDailyScrum
    */
@@ -1489,8 +1497,9 @@ export declare const SprintService: GenService<{
   },
   /**
    * CloseSprint ends a sprint: unfinished tasks go back to the backlog, figures are frozen, the retrospective is
-   * written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, DEPENDENCY_UNAVAILABLE (the closing
-   * then ends by itself once the backlog is back).
+   * written. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED, CONCURRENT_CHANGE (a
+   * task is just being added or taken out), DEPENDENCY_UNAVAILABLE (the closing then ends by itself once the backlog is
+   * back).
    *
    * @generated from rpc dsm.sprint.v1.SprintService.CloseSprint
    */
@@ -1510,8 +1519,10 @@ export declare const SprintService: GenService<{
     output: typeof GetBurndownResponseSchema;
   },
   /**
-   * AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. Errors: SPRINT_NOT_FOUND,
-   * SPRINT_NOT_IN_PROGRESS, TASK_NOT_FOUND, TASK_NOT_AVAILABLE, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+   * AddTaskToSprint brings a free task of the backlog into an open sprint; a change of scope. It ends in a task that both
+   * services have in the sprint, or neither, also after a crash. Errors: SPRINT_NOT_FOUND, SPRINT_NOT_IN_PROGRESS,
+   * TASK_NOT_FOUND, TASK_NOT_AVAILABLE (also one that is in the sprint already), ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED,
+   * CONCURRENT_CHANGE (the task is just being added or taken out), DEPENDENCY_UNAVAILABLE.
    *
    * @generated from rpc dsm.sprint.v1.SprintService.AddTaskToSprint
    */
@@ -1521,8 +1532,9 @@ export declare const SprintService: GenService<{
     output: typeof AddTaskToSprintResponseSchema;
   },
   /**
-   * RemoveTaskFromSprint gives a task back to the backlog; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-   * SPRINT_NOT_IN_PROGRESS, DEPENDENCY_UNAVAILABLE.
+   * RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
+   * TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
+   * just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
    *
    * @generated from rpc dsm.sprint.v1.SprintService.RemoveTaskFromSprint
    */
@@ -1533,7 +1545,7 @@ export declare const SprintService: GenService<{
   },
   /**
    * ReassignTask gives a task of an open sprint to another person of the team. Errors: TASK_NOT_IN_SPRINT,
-   * SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, DEPENDENCY_UNAVAILABLE.
+   * SPRINT_NOT_IN_PROGRESS, ASSIGNEE_NOT_ON_TEAM, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
    *
    * @generated from rpc dsm.sprint.v1.SprintService.ReassignTask
    */
@@ -1543,8 +1555,8 @@ export declare const SprintService: GenService<{
     output: typeof ReassignTaskResponseSchema;
   },
   /**
-   * CancelSprintTask gives a task of an open sprint up; a change of scope. Errors: TASK_NOT_IN_SPRINT,
-   * SPRINT_NOT_IN_PROGRESS.
+   * CancelSprintTask gives a task of an open sprint up, whatever its state; a change of scope. Errors:
+   * TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, PROJECT_ARCHIVED.
    *
    * @generated from rpc dsm.sprint.v1.SprintService.CancelSprintTask
    */
@@ -1555,7 +1567,7 @@ export declare const SprintService: GenService<{
   },
   /**
    * RaiseImpediment says what blocks a task of an open sprint, and blocks it. Errors: TASK_NOT_IN_SPRINT,
-   * SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE.
+   * SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
    *
    * @generated from rpc dsm.sprint.v1.SprintService.RaiseImpediment
    */
@@ -1566,7 +1578,7 @@ export declare const SprintService: GenService<{
   },
   /**
    * ResolveImpediment says that an impediment is out of the way; the task goes on when none is left. Errors:
-   * IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED.
+   * IMPEDIMENT_NOT_FOUND, IMPEDIMENT_RESOLVED, DATE_OUT_OF_RANGE, PROJECT_ARCHIVED.
    *
    * @generated from rpc dsm.sprint.v1.SprintService.ResolveImpediment
    */
@@ -1586,9 +1598,12 @@ export declare const SprintService: GenService<{
     output: typeof ListImpedimentsResponseSchema;
   },
   /**
-   * WatchSprint streams the changes of a sprint and its tasks as they are committed. A client that comes back with the
-   * last resume_token misses nothing and sees nothing twice. The stream ends when the sprint closes. Errors:
-   * SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+   * WatchSprint streams the changes of a sprint and its tasks as they are committed, in the order of each task's
+   * versions. A client that comes back with the last resume_token misses nothing and sees nothing twice. Initial metadata
+   * `dsm-resume-token` comes as soon as the watch has begun: whatever is committed from then on is streamed, and a client
+   * that is cut off before the first change goes on from there. The stream ends after the change with which the sprint
+   * is closed or abandoned; a server that shuts down ends it with DRAINING. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID
+   * (a resume_token that is damaged or older than the retention).
    *
    * @generated from rpc dsm.sprint.v1.SprintService.WatchSprint
    */
