@@ -18,7 +18,9 @@ from services.kit.errors import DsmError
 log = structlog.get_logger()
 
 # Texts in one call; the local model takes some 5 ms each.
-BATCH = 64
+BATCH = 32
+# The part of the time that titles may take: an import brings thousands, and nobody waits for them.
+TITLES_SHARE = 0.1
 BATCH_SECONDS = 60.0
 # How often it is looked whether texts wait, and which model is in use.
 LOOK_SECONDS = 1.0
@@ -41,15 +43,19 @@ class Embedder:
         """Embed for ever. The embedding service or the database away: the texts wait, and nobody else has to."""
         prepared = False
         while True:
+            took = 0.0
             with suppress(DsmError):
                 if not prepared:
                     await self._prepare()
                     prepared = True
                 await self._ask_model()
-                # Impediments are few and asked for at once; titles may be many.
-                while await self._embed_some(IMPEDIMENTS) or await self._embed_some(TITLES):
+                # Impediments are few and asked for at once.
+                while await self._embed_some(IMPEDIMENTS):
                     pass
-            await asyncio.sleep(LOOK_SECONDS)
+                began = time.monotonic()
+                await self._embed_some(TITLES)
+                took = time.monotonic() - began
+            await asyncio.sleep(max(LOOK_SECONDS, took * (1 / TITLES_SHARE - 1)))
 
     async def _prepare(self) -> None:
         async with self._database.write(keyed=False) as tx:
