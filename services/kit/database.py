@@ -7,7 +7,7 @@ parameters; why no query builder stands between is told in docs/decisions.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ Params = Mapping[str, Any]
 Row = dict[str, Any]
 
 _AWAY_SECONDS = 0.5
+_ROLLBACK_SECONDS = 3.0
 _BROKEN = (OperationalError, InterfaceError)
 # Told by PostgreSQL to try again: nothing of the transaction has happened.
 CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
@@ -210,7 +211,7 @@ class Database:
             await self._forget_broken()
             raise DatabaseUnavailable(self.service) from error
         finally:
-            await asyncio.shield(self.pool.putconn(connection))
+            await _undisturbed(self.pool.putconn(connection))
 
     @asynccontextmanager
     async def write(self, key: RequestKey | None = None, *, keyed: bool = True) -> AsyncIterator[WriteHandle]:
@@ -295,8 +296,8 @@ class Database:
                 yield connection
                 await connection.execute("COMMIT")
             except BaseException:
-                # Shielded: a call that is cancelled here must not leave its transaction open in the pool.
-                await asyncio.shield(_rollback(connection))
+                # A call that is cancelled here must not leave its transaction open in the pool.
+                await _undisturbed(_rollback(connection))
                 raise
 
     @asynccontextmanager
@@ -338,9 +339,28 @@ def jsonb(value: object) -> Jsonb:
 async def _rollback(connection: AsyncConnection[Any]) -> None:
     if not connection.closed:
         try:
-            await connection.execute("ROLLBACK")
-        except _BROKEN:
+            async with asyncio.timeout(_ROLLBACK_SECONDS):
+                await connection.execute("ROLLBACK")
+        except (TimeoutError, *_BROKEN):
             await connection.close()
+
+
+async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
+    """Await a cleanup to its end, however often the caller is cancelled meanwhile, and only then pass that on.
+
+    A call is often cancelled twice: by its own deadline and by gRPC. With a mere shield the second one would leave the
+    cleanup running while the pool closes the connection under it, and libpq works on freed memory: the process dies.
+    """
+    task = asyncio.ensure_future(work)
+    disturbed = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            disturbed = True
+    task.result()
+    if disturbed:
+        raise asyncio.CancelledError
 
 
 def _key_params(key: RequestKey) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The kit against real PostgreSQL, NATS and gRPC, with a small service of the test's own."""
 
 import asyncio
+import contextlib
+import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import uuid4
@@ -286,6 +288,32 @@ async def test_a_cancelled_write_leaves_no_transaction_behind(database: Database
     assert await database.read.value("SELECT count(*) FROM thing WHERE id = 'CANCELLED'") == 0
     idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'kit_test' AND state LIKE 'idle in%'"
     assert await database.read.value(idle) == 0
+
+
+async def _cancelled_twice(database: Database, after: float, again: float) -> None:
+    """A write that is cancelled by its deadline and, a little later, by gRPC."""
+
+    async def write() -> None:
+        async with database.write(keyed=False) as tx:
+            for number in range(50):
+                await tx.value(f"SELECT length(repeat('x', %(number)s)) + {number * after}", {"number": number})
+
+    task = asyncio.create_task(write())
+    await asyncio.sleep(after)
+    task.cancel()
+    await asyncio.sleep(again)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_writes_cancelled_twice_leave_sound_connections(database: Database) -> None:
+    chance = random.Random(7)
+    for _ in range(150):
+        pairs = [(chance.random() * 0.01, chance.random() * 0.002) for _ in range(4)]
+        await asyncio.gather(*(_cancelled_twice(database, after, again) for after, again in pairs))
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%%'"
+    assert await database.read.value(sql, {}) == 0
 
 
 async def test_a_restarted_database_costs_reads_nothing(stack: Stack) -> None:
