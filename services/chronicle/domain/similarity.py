@@ -20,8 +20,9 @@ DEFAULT_RESULTS = 10
 _ASSUMED_WEIGHT = 10
 # Quartiles of a normal distribution are this many standard deviations apart.
 _QUARTILES = 1.349
-# No project's text is compared below the one and none is more alike than above the other: halves of one real backlog
-# have a cosine of 0.89 to 0.96, backlogs of six different products one of 0.02 to 0.55.
+# Cosines up to the one are nothing alike, from the other on they are the same. Of six real backlogs, two halves of one
+# have a cosine of 0.89 to 0.96; two of different products one of 0.02 to 0.62, the highest being two Java integration
+# products. The default threshold lies between, at a cosine of 0.66.
 _TEXT_FLOOR = 0.1
 _TEXT_CEILING = 0.9
 
