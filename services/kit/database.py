@@ -280,6 +280,12 @@ class Database:
             project_id=project_id,
         )
 
+    def pool_load(self) -> tuple[int, int]:
+        """Connections in use, and calls that wait for one."""
+        stats = self.pool.get_stats()
+        in_use = stats.get("pool_size", 0) - stats.get("pool_available", 0)
+        return in_use, stats.get("requests_waiting", 0)
+
     async def find_answer(self, key: RequestKey) -> tuple[str, bytes, bytes | None] | None:
         """What is kept of a request_id: method, fingerprint and response."""
         row = await self.read.maybe(_FIND_ANSWER, {"request_id": key.request_id}, row=dict_row)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import nats.errors
 import structlog
-from dsm.common.v1 import status_service_pb2
+from dsm.common.v1 import admin_service_pb2, status_service_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
-from services.kit import housekeeping
+from services.kit import housekeeping, metrics
 from services.kit.callee import Callee
 from services.kit.database import Database
 from services.kit.errors import DatabaseUnavailable, DsmError, NotFound
@@ -26,7 +27,9 @@ from services.kit.watch import Watch
 log = structlog.get_logger()
 
 Background = Callable[[], Awaitable[None]]
+Reconciler = Callable[[admin_service_pb2.ReconcileRequest], Awaitable[admin_service_pb2.ReconcileResponse]]
 PING_SECONDS = 0.5
+MEASURE_SECONDS = 5.0
 
 
 class ServiceNotFound(NotFound):
@@ -59,6 +62,8 @@ class Service:
         self.not_ready: list[str] = []
         # Add what only this service knows to its status.
         self.describers: list[Callable[[status_service_pb2.ServiceStatus], Awaitable[None]]] = []
+        # Compares what this service and another know of the same things; AdminService asks the service that has one.
+        self.reconciler: Reconciler | None = None
         self._background: list[Background] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -117,6 +122,7 @@ class StatefulService(Service):
         self.not_ready = ["The database has not answered yet."]
         self.run(self._watch_database)
         self.run(self.relay.run)
+        self.run(self._measure)
         self.run(self.watch.run)
         self.run(lambda: housekeeping.run(self._database, settings.retention_hours))
 
@@ -164,6 +170,22 @@ class StatefulService(Service):
     async def _count_sagas(self, status: status_service_pb2.ServiceStatus) -> None:
         with suppress(DsmError):
             status.running_sagas = await self.sagas.running()
+
+    async def _measure(self) -> None:
+        """Keep the gauges fresh that nothing else sets; what cannot be asked keeps its last value."""
+        while True:
+            in_use, waiting = self._database.pool_load()
+            metrics.POOL_IN_USE.labels(self.name).set(in_use)
+            metrics.POOL_WAITING.labels(self.name).set(waiting)
+            with suppress(DsmError):
+                depth, lag = await self.relay.depth()
+                metrics.OUTBOX_DEPTH.labels(self.name).set(depth)
+                metrics.OUTBOX_LAG.labels(self.name).set(lag)
+            for consumer in self.consumers:
+                with suppress(nats.errors.Error, TimeoutError, OSError):
+                    pending, _ = await consumer.pending()
+                    metrics.CONSUMER_PENDING.labels(self.name, consumer.name).set(pending)
+            await asyncio.sleep(MEASURE_SECONDS)
 
     async def _watch_database(self) -> None:
         head = head_revision(self.name)

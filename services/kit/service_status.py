@@ -11,7 +11,6 @@ import nats.errors
 from dsm.common.v1 import status_service_pb2 as pb
 from dsm.common.v1 import status_service_pb2_grpc
 
-from services.kit import metrics
 from services.kit.callee import Callee
 from services.kit.convert import from_time
 from services.kit.errors import DatabaseUnavailable, DsmError
@@ -74,12 +73,11 @@ async def service_status(service: Service) -> pb.ServiceStatus:
 
 
 async def _database(service: StatefulService) -> pb.DatabaseStatus:
-    stats = service.database.pool.get_stats()
-    size, free = stats.get("pool_size", 0), stats.get("pool_available", 0)
+    in_use, waiting = service.database.pool_load()
     status = pb.DatabaseStatus(
         pool_size=service.database.pool.max_size,
-        pool_in_use=size - free,
-        pool_waiting=stats.get("requests_waiting", 0),
+        pool_in_use=in_use,
+        pool_waiting=waiting,
         migration_head=head_revision(service.name),
     )
     began = time.monotonic()
@@ -87,8 +85,6 @@ async def _database(service: StatefulService) -> pb.DatabaseStatus:
         status.migration_revision = await current_revision(service.database.read)
         status.reachable = True
         status.latency_ms = (time.monotonic() - began) * 1000
-    metrics.POOL_IN_USE.labels(service.name).set(status.pool_in_use)
-    metrics.POOL_WAITING.labels(service.name).set(status.pool_waiting)
     return status
 
 
@@ -103,8 +99,6 @@ async def _event_stream(service: StatefulService) -> pb.EventStreamStatus:
     )
     if service.consumers:
         status.dead_letters = int(await service.database.read.value(_DEAD_LETTERS))
-    metrics.OUTBOX_DEPTH.labels(service.name).set(depth)
-    metrics.OUTBOX_LAG.labels(service.name).set(lag)
     return status
 
 

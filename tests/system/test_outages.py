@@ -10,6 +10,7 @@ from dsm.common.v1 import status_service_pb2, status_service_pb2_grpc
 from dsm.project.v1 import project_pb2, project_service_pb2_grpc
 from dsm.project.v1 import project_service_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import REGISTRY
 
 from services.local.stack import running
 from tests.harness import World, eventually, make_world, refused
@@ -97,3 +98,16 @@ async def test_without_nats_writes_are_ok_and_events_wait(fragile: World, client
         return bool(stream.connected and stream.outbox_depth == 0)
 
     await eventually(drained)
+
+
+async def test_the_metrics_follow_without_being_asked_for_a_status(fragile: World, client: _Client) -> None:
+    def waiting() -> float | None:
+        return REGISTRY.get_sample_value("dsm_outbox_depth", {"service": "project"})
+
+    fragile.stack.nats.kill()
+    try:
+        await client.create("MEASURED")
+        await eventually(lambda: (waiting() or 0) >= 1)
+    finally:
+        fragile.stack.nats.restart()
+    await eventually(lambda: waiting() == 0, seconds=30)
