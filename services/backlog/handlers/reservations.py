@@ -11,7 +11,7 @@ from services.backlog.domain.planning import Limits, check_explicit, choose, res
 from services.backlog.domain.task import Task
 from services.backlog.events import save_and_tell
 from services.backlog.handlers.room import ARCHIVED, Room
-from services.backlog.store.projects import project_status
+from services.backlog.store.projects import count_up, project_status
 from services.backlog.store.reservations import (
     end_reservations,
     forget_reserved,
@@ -23,6 +23,7 @@ from services.backlog.store.reservations import (
 from services.backlog.store.tasks import (
     lock_free_tasks,
     lock_tasks,
+    projects_of_tasks,
     satisfied_dependencies,
     tasks_of_sprint,
     top_rank,
@@ -95,14 +96,21 @@ class ReservationHandlers(Room):
         return await satisfied_dependencies(tx, sorted(awaited), sprint_id) if awaited else set()
 
     async def _release(self, tx: WriteHandle, request: pb.ReleaseTasksRequest) -> list[Change]:
+        roll_over = request.policy == pb.RELEASE_POLICY_ROLL_OVER
+        if roll_over:
+            await self._hold_ranks(tx, request.tasks[0].task_id)
         await lock_reservation(tx, request.sprint_id)
         releases = [Release(r.task_id, r.version, r.assignee_id, r.progress_percent) for r in request.tasks]
         tasks = await lock_tasks(tx, [release.task_id for release in releases])
         await forget_reserved(tx, request.sprint_id, list(tasks))
-        roll_over = request.policy == pb.RELEASE_POLICY_ROLL_OVER
         top = await top_rank(tx, next(iter(tasks.values())).project_id) if roll_over and tasks else 0
         now = self._clock()
         return released(tasks, request.sprint_id, releases, now, roll_over=roll_over, top_rank=top)
+
+    async def _hold_ranks(self, tx: WriteHandle, task_id: str) -> None:
+        """Nobody else ranks tasks of this one's project until the transaction ends."""
+        for project_id in (await projects_of_tasks(tx, [task_id])).values():
+            await count_up(tx, project_id)
 
     async def _undo(self, tx: WriteHandle, sprint_id: str) -> list[Change]:
         """Free everything, and remember that the reservation is over, also if it never came."""

@@ -11,15 +11,17 @@ from services.backlog.store.tasks import find_task_and_status
 from services.kit.callee import Callee
 from services.kit.clock import Clock
 from services.kit.database import Database
+from services.kit.watch import Watch
 
 ARCHIVED = "ARCHIVED"
 
 
 class Room(BacklogServiceServicer):
-    """The database, the project service and the clock."""
+    """The database, who watches it, the project service and the clock."""
 
-    def __init__(self, db: Database, project: Callee, clock: Clock) -> None:
+    def __init__(self, db: Database, watch: Watch, project: Callee, clock: Clock) -> None:
         self._db = db
+        self._watch = watch
         self._project = project
         self._projects = ProjectServiceStub(project.channel)
         self._clock = clock

@@ -93,7 +93,7 @@ def _update(columns: dict[str, str]) -> str:
 
 _FIND = f"SELECT {COLUMNS} FROM task t WHERE t.task_id = %(task_id)s AND t.delete_time IS NULL"
 _FIND_WITH_STATUS = f"""
-    SELECT p.status, {COLUMNS} FROM task t JOIN project_state p USING (project_id)
+    SELECT coalesce(p.status, ''), {COLUMNS} FROM task t LEFT JOIN project_state p USING (project_id)
     WHERE t.task_id = %(task_id)s AND t.delete_time IS NULL
 """
 _FIND_MANY = f"SELECT {COLUMNS} FROM task t WHERE t.task_id = ANY(%(task_ids)s) AND t.delete_time IS NULL"
@@ -180,7 +180,7 @@ async def find_task(read: ReadHandle, task_id: str) -> Task | None:
 
 
 async def find_task_and_status(read: ReadHandle, task_id: str) -> tuple[Task, str] | None:
-    """A task and its project's status."""
+    """A task and its project's status; empty for a project never heard of, which sample data may be made for."""
     row = await read.maybe(_FIND_WITH_STATUS, {"task_id": task_id}, row=tuple_row)
     return (task_of(row[1:]), row[0]) if row else None
 
