@@ -273,7 +273,8 @@ class BacklogServiceServicer:
 
     def SeedSampleData(self, request, context):
         """SeedSampleData makes the sample backlog of 8 tasks and 4 stories for a project, assigned in turn to its team. A
-        second call changes nothing. Errors: PROJECT_ARCHIVED.
+        second call makes only what was deleted since. Errors: PROJECT_ARCHIVED, PROJECT_NOT_FOUND (by the project
+        service's word; if it cannot be asked, the sample is made all the same).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -399,8 +400,9 @@ class BacklogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportProject(self, request, context):
-        """ExportProject writes a project's stories and tasks so that ImportTasks with DSM_JSON gives the same again. Errors:
-        PROJECT_NOT_FOUND.
+        """ExportProject writes a project's stories and tasks, as they are at one moment, so that ImportTasks with DSM_JSON
+        gives the same again: a JSON array whose first entry is {"export": …}, then {"story": …} for each Story by id, then
+        {"task": …} for each Task by rank, as protobuf JSON with the contract's field names. Errors: PROJECT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -408,8 +410,9 @@ class BacklogServiceServicer:
 
     def WatchTasks(self, request, context):
         """WatchTasks streams the changes of a project's tasks as they are committed, in the order of each task's versions. A
-        client that comes back with the last resume_token misses nothing and sees nothing twice. Errors:
-        PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+        client that comes back with the last resume_token misses nothing and sees nothing twice. The response headers hold
+        a first token as dsm-resume-token. Errors: PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the
+        retention), PROJECT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -71,7 +71,8 @@ class BacklogServiceStub:
     """
     SeedSampleData: _grpc.UnaryUnaryMultiCallable[_backlog_service_pb2.SeedSampleDataRequest, _backlog_service_pb2.SeedSampleDataResponse]
     """SeedSampleData makes the sample backlog of 8 tasks and 4 stories for a project, assigned in turn to its team. A
-    second call changes nothing. Errors: PROJECT_ARCHIVED.
+    second call makes only what was deleted since. Errors: PROJECT_ARCHIVED, PROJECT_NOT_FOUND (by the project
+    service's word; if it cannot be asked, the sample is made all the same).
     """
     CreateStory: _grpc.UnaryUnaryMultiCallable[_backlog_service_pb2.CreateStoryRequest, _backlog_service_pb2.CreateStoryResponse]
     """CreateStory adds a story. Errors: PROJECT_NOT_FOUND, PROJECT_ARCHIVED, ORIGIN_KEY_ALREADY_EXISTS,
@@ -127,13 +128,15 @@ class BacklogServiceStub:
     IMPORT_ROWS_REFUSED (strict), IMPORT_TOO_LARGE, PROJECT_NOT_FOUND, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
     """
     ExportProject: _grpc.UnaryStreamMultiCallable[_backlog_service_pb2.ExportProjectRequest, _backlog_service_pb2.ExportProjectResponse]
-    """ExportProject writes a project's stories and tasks so that ImportTasks with DSM_JSON gives the same again. Errors:
-    PROJECT_NOT_FOUND.
+    """ExportProject writes a project's stories and tasks, as they are at one moment, so that ImportTasks with DSM_JSON
+    gives the same again: a JSON array whose first entry is {"export": …}, then {"story": …} for each Story by id, then
+    {"task": …} for each Task by rank, as protobuf JSON with the contract's field names. Errors: PROJECT_NOT_FOUND.
     """
     WatchTasks: _grpc.UnaryStreamMultiCallable[_backlog_service_pb2.WatchTasksRequest, _backlog_service_pb2.WatchTasksResponse]
     """WatchTasks streams the changes of a project's tasks as they are committed, in the order of each task's versions. A
-    client that comes back with the last resume_token misses nothing and sees nothing twice. Errors:
-    PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+    client that comes back with the last resume_token misses nothing and sees nothing twice. The response headers hold
+    a first token as dsm-resume-token. Errors: PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the
+    retention), PROJECT_NOT_FOUND.
     """
 
 @_typing.type_check_only
@@ -179,7 +182,8 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     """
     SeedSampleData: _aio.UnaryUnaryMultiCallable[_backlog_service_pb2.SeedSampleDataRequest, _backlog_service_pb2.SeedSampleDataResponse]  # type: ignore[assignment]
     """SeedSampleData makes the sample backlog of 8 tasks and 4 stories for a project, assigned in turn to its team. A
-    second call changes nothing. Errors: PROJECT_ARCHIVED.
+    second call makes only what was deleted since. Errors: PROJECT_ARCHIVED, PROJECT_NOT_FOUND (by the project
+    service's word; if it cannot be asked, the sample is made all the same).
     """
     CreateStory: _aio.UnaryUnaryMultiCallable[_backlog_service_pb2.CreateStoryRequest, _backlog_service_pb2.CreateStoryResponse]  # type: ignore[assignment]
     """CreateStory adds a story. Errors: PROJECT_NOT_FOUND, PROJECT_ARCHIVED, ORIGIN_KEY_ALREADY_EXISTS,
@@ -235,13 +239,15 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     IMPORT_ROWS_REFUSED (strict), IMPORT_TOO_LARGE, PROJECT_NOT_FOUND, PROJECT_ARCHIVED, DEPENDENCY_UNAVAILABLE.
     """
     ExportProject: _aio.UnaryStreamMultiCallable[_backlog_service_pb2.ExportProjectRequest, _backlog_service_pb2.ExportProjectResponse]  # type: ignore[assignment]
-    """ExportProject writes a project's stories and tasks so that ImportTasks with DSM_JSON gives the same again. Errors:
-    PROJECT_NOT_FOUND.
+    """ExportProject writes a project's stories and tasks, as they are at one moment, so that ImportTasks with DSM_JSON
+    gives the same again: a JSON array whose first entry is {"export": …}, then {"story": …} for each Story by id, then
+    {"task": …} for each Task by rank, as protobuf JSON with the contract's field names. Errors: PROJECT_NOT_FOUND.
     """
     WatchTasks: _aio.UnaryStreamMultiCallable[_backlog_service_pb2.WatchTasksRequest, _backlog_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """WatchTasks streams the changes of a project's tasks as they are committed, in the order of each task's versions. A
-    client that comes back with the last resume_token misses nothing and sees nothing twice. Errors:
-    PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+    client that comes back with the last resume_token misses nothing and sees nothing twice. The response headers hold
+    a first token as dsm-resume-token. Errors: PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the
+    retention), PROJECT_NOT_FOUND.
     """
 
 class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -356,7 +362,8 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_service_pb2.SeedSampleDataResponse, _abc.Awaitable[_backlog_service_pb2.SeedSampleDataResponse]]:
         """SeedSampleData makes the sample backlog of 8 tasks and 4 stories for a project, assigned in turn to its team. A
-        second call changes nothing. Errors: PROJECT_ARCHIVED.
+        second call makes only what was deleted since. Errors: PROJECT_ARCHIVED, PROJECT_NOT_FOUND (by the project
+        service's word; if it cannot be asked, the sample is made all the same).
         """
 
     @_abc_1.abstractmethod
@@ -508,8 +515,9 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backlog_service_pb2.ExportProjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_backlog_service_pb2.ExportProjectResponse], _abc.AsyncIterator[_backlog_service_pb2.ExportProjectResponse]]:
-        """ExportProject writes a project's stories and tasks so that ImportTasks with DSM_JSON gives the same again. Errors:
-        PROJECT_NOT_FOUND.
+        """ExportProject writes a project's stories and tasks, as they are at one moment, so that ImportTasks with DSM_JSON
+        gives the same again: a JSON array whose first entry is {"export": …}, then {"story": …} for each Story by id, then
+        {"task": …} for each Task by rank, as protobuf JSON with the contract's field names. Errors: PROJECT_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -519,8 +527,9 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_backlog_service_pb2.WatchTasksResponse], _abc.AsyncIterator[_backlog_service_pb2.WatchTasksResponse]]:
         """WatchTasks streams the changes of a project's tasks as they are committed, in the order of each task's versions. A
-        client that comes back with the last resume_token misses nothing and sees nothing twice. Errors:
-        PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+        client that comes back with the last resume_token misses nothing and sees nothing twice. The response headers hold
+        a first token as dsm-resume-token. Errors: PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the
+        retention), PROJECT_NOT_FOUND.
         """
 
 def add_BacklogServiceServicer_to_server(servicer: BacklogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -33,9 +33,14 @@ class _ImportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportFo
     IMPORT_FORMAT_MAPPED_CSV: _ImportFormat.ValueType  # 2
     """CSV with a header; column_mapping says which column is which field."""
     IMPORT_FORMAT_GITHUB_JSON: _ImportFormat.ValueType  # 3
-    """A JSON array of issues as the GitHub REST API gives them."""
+    """A JSON array of issues as the GitHub REST API gives them, or several arrays one after another as its pages come.
+    The key is "owner/repository#number", the milestone becomes a story, and pull requests are passed over.
+    """
     IMPORT_FORMAT_DSM_JSON: _ImportFormat.ValueType  # 4
-    """What ExportProject writes."""
+    """What ExportProject writes. A task is known by its id in the export: in the project that it was exported from it is
+    that task, whose rank is set back too; elsewhere new tasks come at the end in the export's order. Tasks that were in
+    an open sprint come as UNASSIGNED unless they were completed or cancelled.
+    """
 
 class ImportFormat(_ImportFormat, metaclass=_ImportFormatEnumTypeWrapper):
     """ImportFormat says how to read the bytes of an import."""
@@ -47,9 +52,14 @@ IMPORT_FORMAT_JIRA_CSV: ImportFormat.ValueType  # 1
 IMPORT_FORMAT_MAPPED_CSV: ImportFormat.ValueType  # 2
 """CSV with a header; column_mapping says which column is which field."""
 IMPORT_FORMAT_GITHUB_JSON: ImportFormat.ValueType  # 3
-"""A JSON array of issues as the GitHub REST API gives them."""
+"""A JSON array of issues as the GitHub REST API gives them, or several arrays one after another as its pages come.
+The key is "owner/repository#number", the milestone becomes a story, and pull requests are passed over.
+"""
 IMPORT_FORMAT_DSM_JSON: ImportFormat.ValueType  # 4
-"""What ExportProject writes."""
+"""What ExportProject writes. A task is known by its id in the export: in the project that it was exported from it is
+that task, whose rank is set back too; elsewhere new tasks come at the end in the export's order. Tasks that were in
+an open sprint come as UNASSIGNED unless they were completed or cancelled.
+"""
 Global___ImportFormat: _TypeAlias = ImportFormat  # noqa: Y015
 
 @_typing.final
@@ -117,20 +127,23 @@ class ImportOptions(_message.Message):
     encoding: _builtins.str
     """Encoding of the bytes, an IANA name; default "utf-8" (with or without a byte order mark)."""
     origin_system: _builtins.str
-    """System written into the origin of each task; default by format: "jira", "csv", "github"."""
+    """System written into the origin of each task; default by format: "jira", "csv", "github". Of no use with DSM_JSON,
+    which keeps origins as they are.
+    """
     dry_run: _builtins.bool
     """True: says what would happen, writes nothing."""
     @_builtins.property
     def column_mapping(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Field of DSM to column of the file, both as written; at most 50. Fields: key, title, description, type, points,
         status, resolution, create_time, resolve_time, priority, tags, assignee_id, due_date, parent_key, epic_key,
-        estimate_hours. Others become custom fields. MAPPED_CSV needs at least title; with JIRA_CSV it overrides.
+        estimate_hours. Others become custom fields. MAPPED_CSV needs at least title; with JIRA_CSV it overrides; the JSON
+        formats take none.
         """
 
     @_builtins.property
     def status_map(self) -> _containers.ScalarMap[_builtins.str, _task_pb2.TaskState.ValueType]:
         """Status as written in the file, compared without case, to the state it means; at most 200. Only UNASSIGNED,
-        IN_PROGRESS, COMPLETED and CANCELLED can be meant. What is not named falls to the defaults.
+        IN_PROGRESS, COMPLETED and CANCELLED can be meant. What is not named falls to the defaults. DSM_JSON takes none.
         """
 
     def __init__(
@@ -165,7 +178,7 @@ class RefusedRow(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     line: _builtins.int
-    """Line in the file where the row begins, 1 = the header of a CSV."""
+    """Line in the file where the row begins, 1 = the first; of a JSON file the row is an entry of the array."""
     key: _builtins.str
     """The row's key, if it has one."""
     field: _builtins.str
@@ -206,6 +219,7 @@ class ImportReport(_message.Message):
     REFUSED_ROWS_FIELD_NUMBER: _builtins.int
     DURATION_MS_FIELD_NUMBER: _builtins.int
     STATES_KEPT_FIELD_NUMBER: _builtins.int
+    SKIPPED_ROWS_FIELD_NUMBER: _builtins.int
     rows: _builtins.int
     """Rows read."""
     created_tasks: _builtins.int
@@ -222,6 +236,8 @@ class ImportReport(_message.Message):
     """Time taken in milliseconds."""
     states_kept: _builtins.int
     """Tasks in an open sprint, whose state the sprint owns: their content was taken, their state was not."""
+    skipped_rows: _builtins.int
+    """Rows passed over because they are no work: pull requests, which GitHub lists among its issues."""
     @_builtins.property
     def refused_rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRow]:
         """The first 1,000 of them."""
@@ -238,10 +254,11 @@ class ImportReport(_message.Message):
         refused_rows: _abc.Iterable[Global___RefusedRow] | None = ...,
         duration_ms: _builtins.int = ...,
         states_kept: _builtins.int = ...,
+        skipped_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_tasks", b"created_tasks", "duration_ms", b"duration_ms", "refused_count", b"refused_count", "refused_rows", b"refused_rows", "rows", b"rows", "states_kept", b"states_kept", "stories", b"stories", "unchanged_tasks", b"unchanged_tasks", "updated_tasks", b"updated_tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_tasks", b"created_tasks", "duration_ms", b"duration_ms", "refused_count", b"refused_count", "refused_rows", b"refused_rows", "rows", b"rows", "skipped_rows", b"skipped_rows", "states_kept", b"states_kept", "stories", b"stories", "unchanged_tasks", b"unchanged_tasks", "updated_tasks", b"updated_tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
