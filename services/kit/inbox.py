@@ -97,7 +97,8 @@ class Consumer:
 
     async def apply_payload(self, payload: bytes) -> None:
         """Apply one message as if it had been delivered now; raises what applying raises."""
-        await self._apply([_decode(payload)])
+        # In a task of its own, so that the call which asked for it, with its request_id, stays the one at hand.
+        await asyncio.create_task(self._apply([_decode(payload)]))
 
     async def _subscribe(self) -> JetStreamContext.PullSubscription:
         await self._stream.ensure(self.stream)
