@@ -152,7 +152,8 @@ def _source(file: IO[bytes], form: Format, options: import_pb2.ImportOptions) ->
     try:
         codec = codecs.lookup(encoding)
         "".encode(encoding)
-    except LookupError:
+    except (LookupError, ValueError):
+        # No codec, one that is not for text, or a name that cannot be one.
         raise unknown_encoding(encoding) from None
     return Source(
         file,
