@@ -1,4 +1,4 @@
-"""AdminService: dead letters and replay, for the services of a process."""
+"""AdminService: dead letters, replay and reconciliation, for the services of a process."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +15,8 @@ from services.kit.inbox import BadEvent
 from services.kit.paging import page_of
 from services.kit.service import Service, ServiceNotFound, StatefulService
 
+# The service that reconciles by the contract: what a process that has no reconciler says is missing.
+_RECONCILING = "sprint"
 _LIST = """
     SELECT * FROM dead_letter
     WHERE (%(consumer)s = '' OR consumer = %(consumer)s)
@@ -43,6 +45,7 @@ class AdminHandlers(admin_service_pb2_grpc.AdminServiceServicer):
     """Answers dsm.common.v1.AdminService for all services of the process."""
 
     def __init__(self, services: Sequence[Service]) -> None:
+        self._reconciler = next((service.reconciler for service in services if service.reconciler), None)
         self._services = {service.name: service for service in services if isinstance(service, StatefulService)}
 
     def database_of(self, request: Any) -> Database | None:
@@ -88,6 +91,12 @@ class AdminHandlers(admin_service_pb2_grpc.AdminServiceServicer):
             response = tx.reply(pb.ReplayOutboxResponse(event_count=count))
         service.relay.wake()
         return response
+
+    async def Reconcile(self, request: pb.ReconcileRequest, context: Context) -> pb.ReconcileResponse:
+        """What the service says that compares itself with another."""
+        if self._reconciler is None:
+            raise ServiceNotFound(_RECONCILING)
+        return await self._reconciler(request)
 
     def _chosen(self, name: str) -> list[StatefulService]:
         chosen = [service for service in self._services.values() if name in ("", service.name)]

@@ -37,7 +37,7 @@ class Server:
     def __init__(self, services: Sequence[Service], settings: ProcessSettings) -> None:
         self._services = services
         self._settings = settings
-        self._admin = AdminHandlers(services)  # type: ignore[abstract]  # Reconcile is not built yet
+        self._admin = AdminHandlers(services)
         self._gate = Gate(
             self._databases(),
             max_concurrent_calls=settings.max_concurrent_calls,

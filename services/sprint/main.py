@@ -14,6 +14,7 @@ from services.kit.settings import StatefulSettings
 from services.sprint import events
 from services.sprint.handlers import SprintHandlers
 from services.sprint.handlers.neighbours import Neighbours
+from services.sprint.reconcile import Reconciler
 
 NAME = "sprint"
 
@@ -31,9 +32,8 @@ SETTINGS = SprintSettings
 def build(settings: SprintSettings) -> StatefulService:
     """The service, not started."""
     service = StatefulService(NAME, settings)
-    neighbours = Neighbours(
-        service.callee("project", settings.project_address), service.callee("backlog", settings.backlog_address)
-    )
+    backlog = service.callee("backlog", settings.backlog_address)
+    neighbours = Neighbours(service.callee("project", settings.project_address), backlog)
     # Changes of scope and WatchSprint are not built yet: the generated base answers them.
     handlers = SprintHandlers(service.database, neighbours, service.with_sagas(), utc_now)  # type: ignore[abstract]
     service.serve(
@@ -45,4 +45,5 @@ def build(settings: SprintSettings) -> StatefulService:
         DailyScrumServiceServicer(),  # type: ignore[abstract]  # not built yet: the generated base answers
     )
     service.consume("DSM_BACKLOG", events.FOLLOWED, events.apply)
+    service.reconciler = Reconciler(service, backlog, utc_now).reconcile
     return service

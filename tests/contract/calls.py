@@ -70,6 +70,8 @@ class Caller:
 def _home(method: MethodDescriptor) -> str:
     """The service that answers; those that every process has are asked where there are consumers."""
     package = method.containing_service.file.package.split(".")[1]
+    if method.name == "Reconcile":
+        return "sprint"
     return "backlog" if package == "common" else package
 
 
