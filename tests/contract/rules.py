@@ -129,13 +129,13 @@ class Cel:
 
 def breaks(message: Descriptor) -> list[Break]:
     """Every standard rule of a request and of the messages inside it."""
-    return [found for place, descriptor in _places(message) for found in _of_message(place, descriptor)]
+    return [found for place, descriptor in places(message) for found in _of_message(place, descriptor)]
 
 
 def cels(message: Descriptor) -> list[Cel]:
     """Every CEL rule of a request and of the messages inside it."""
     found = []
-    for place, descriptor in _places(message):
+    for place, descriptor in places(message):
         for rule in _message_rules(descriptor).cel:
             found.append(Cel(place, rule.id, rule.message))
         for field in descriptor.fields:
@@ -184,7 +184,8 @@ def good_value(field: FieldDescriptor, rules: Any) -> Any:
 # --- where rules are -----------------------------------------------------------------------------
 
 
-def _places(message: Descriptor) -> Iterator[tuple[Place, Descriptor]]:
+def places(message: Descriptor) -> Iterator[tuple[Place, Descriptor]]:
+    """A request and every message of the contract inside it, each once on its way down."""
     waiting: list[tuple[Place, Descriptor, tuple[str, ...]]] = [(Place(), message, (message.full_name,))]
     while waiting:
         place, descriptor, above = waiting.pop(0)

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from tests.contract import cel, changes, rules
 from tests.contract.calls import Caller, Outcome, failures
+from tests.contract.extremes import Extreme, extremes
 from tests.contract.methods import METHODS, is_read, short
 from tests.contract.samples import sample
 from tests.contract.samples.scene import Scene, make_scene
@@ -21,21 +22,13 @@ from tests.harness import World
 
 # Calls of the contract that are not built yet. To build one, take it out here: one that works must not be listed.
 NOT_BUILT = {
-    "BacklogService.RankTask",
-    "BacklogService.SeedSampleData",
     "BacklogService.ExportProject",
-    "BacklogService.WatchTasks",
     "SprintService.AddTaskToSprint",
     "SprintService.RemoveTaskFromSprint",
     "SprintService.ReassignTask",
     "SprintService.CancelSprintTask",
     "SprintService.WatchSprint",
     "DailyScrumService.RunScrum",
-    "ChronicleService.GetMetricsSummary",
-    "ChronicleService.GetProjectPatterns",
-    "ChronicleService.GetImpediments",
-    "ChronicleService.FindSimilarProjects",
-    "ChronicleService.GetDecisionImpact",
     "OrchestratorService.DeleteCronJob",
     "OrchestratorService.ListCronJobs",
     "OrchestratorService.GetDecisionImpact",
@@ -58,6 +51,9 @@ MUTATIONS = [method for method in BUILT if "request_id" in method.input_type.fie
 LISTS = [method for method in BUILT if "page_token" in method.input_type.fields_by_name]
 # The rules of a client stream are checked as its messages are read, so only where somebody reads.
 RULED = [method for method in METHODS if method in BUILT or not method.client_streaming]
+
+# Changes that can be made again to what they were made to.
+_REPEATABLE = ("Create", "Record", "Update", "Batch", "Set", "Generate", "Assign")
 
 # Requests whose ids are the caller's word: new things, and what the chronicle is told.
 CHOSEN_BY_THE_CALLER = {
@@ -89,7 +85,8 @@ UNKNOWN_IS_OK = {
     # Releasing what was never reserved keeps a late reservation from taking hold; so does unlinking what is not linked.
     "BacklogService.ReleaseTasks sprint_id",
     "BacklogService.UnlinkTasks task_ids",
-    # Only searches there, and finds nothing.
+    # Only looks there, and finds nothing.
+    "ChronicleService.GetImpediments sprint_id",
     "OrchestratorService.SearchEpisodes project_id",
 }
 
@@ -175,12 +172,8 @@ async def test_each_rule_over_several_fields(
 
 def _broken(good: list[Message], broken: rules.Break) -> list[Message]:
     """A client stream is broken in the message that has the field."""
-    if len(good) == 1:
-        return [broken.request(good[0])]
-    for number, message in enumerate(good):
-        if broken.place.is_in(message, broken.name):
-            return [*good[:number], broken.request(message)]
-    return [broken.request(good[0])]
+    number = next((n for n, message in enumerate(good[1:], 1) if broken.place.is_in(message, broken.name)), 0)
+    return [*good[:number], broken.request(good[number])]
 
 
 def _names_field(outcome: Outcome, path: str) -> None:
@@ -218,6 +211,31 @@ def _is_unknown(outcome: Outcome) -> bool:
     return outcome.code in ("NOT_FOUND", "FAILED_PRECONDITION") or outcome.metadata.get("field") == "update_mask"
 
 
+@each_built
+async def test_extremes_that_the_rules_allow(scene: Scene, caller: Caller, method: MethodDescriptor) -> None:
+    good = await sample(scene, method)
+    waiting = [extreme for extreme in extremes(method.input_type) if _extreme(good, extreme)]
+    # What only reads or adds can be tried all at once; what is changed again and again, in turn.
+    width = 16 if is_read(method) or method.name.startswith(("Create", "Record")) else 1
+    wrong: list[str] = []
+    while waiting:
+        batch, waiting = waiting[:width], waiting[width:]
+        tried = [caller.call(method, *_extreme(good, extreme)) for extreme in batch]
+        outcomes = await asyncio.gather(*tried, return_exceptions=True)
+        wrong += [f"{e}: {o}" for e, o in zip(batch, outcomes, strict=True) if not isinstance(o, Outcome)]
+        if not (is_read(method) or method.name.startswith(_REPEATABLE)):
+            good = await sample(scene, method)
+    assert not wrong, "\n".join(wrong)
+
+
+def _extreme(good: list[Message], extreme: Extreme) -> list[Message]:
+    """The good messages with the one changed that has the field; none if a rule forbids it."""
+    here = extreme.place.is_in
+    number = next((n for n, message in enumerate(good[1:], 1) if here(message, extreme.field.name)), 0)
+    changed = extreme.request(good[number])
+    return [*good[:number], changed, *good[number + 1 :]] if changed else []
+
+
 @each_mutation
 async def test_the_same_request_id_again(scene: Scene, caller: Caller, method: MethodDescriptor) -> None:
     [request] = await sample(scene, method)
@@ -233,11 +251,11 @@ async def test_the_same_request_id_again(scene: Scene, caller: Caller, method: M
 
 
 @each_built
-@pytest.mark.parametrize("seconds", [0, 0.001, 0.01])
-async def test_a_deadline_that_passes(scene: Scene, caller: Caller, method: MethodDescriptor, seconds: float) -> None:
-    requests = await sample(scene, method)
-    outcome = await caller.call(method, *requests, seconds=seconds)
-    assert outcome.ok or _is(outcome, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"), outcome
+async def test_a_deadline_that_passes(scene: Scene, caller: Caller, method: MethodDescriptor) -> None:
+    for seconds in (0, 0.001, 0.01):
+        requests = await sample(scene, method)
+        outcome = await caller.call(method, *requests, seconds=seconds)
+        assert outcome.ok or _is(outcome, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"), f"{seconds} s: {outcome}"
 
 
 @each_list
@@ -254,7 +272,7 @@ async def test_a_page_token_of_another_query(scene: Scene, caller: Caller, metho
 @each_list
 async def test_page_sizes(scene: Scene, caller: Caller, method: MethodDescriptor) -> None:
     [request] = await sample(scene, method)
-    for size in (1, 250, 251, 2_000_000_000, 2**31 - 1):
+    for size in (1, 251, 2_000_000_000):
         request.page_size = size  # type: ignore[attr-defined]  # every list has one
         outcome = await caller.call(method, request)
         assert outcome.ok, outcome
