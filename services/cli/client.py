@@ -32,7 +32,7 @@ from grpc_status import rpc_status
 
 from services.cli.data import data_folder
 from services.cli.errors import CliError
-from services.cli.names import DEFAULT_PORT, HOST, SERVICES
+from services.cli.names import DEFAULT_PORT, HOST, SERVICES, STATEFUL
 from services.local.folder import read_state
 
 DEFAULT_TARGET = f"{HOST}:{DEFAULT_PORT}"
@@ -47,6 +47,18 @@ TargetOption = Annotated[
         help="Address of DSM.",
         show_default=f"what runs in the data folder, else {DEFAULT_TARGET}",
     ),
+]
+
+
+def _stateful(service: str) -> str:
+    if service and service not in STATEFUL:
+        raise CliError(f"{service!r} is no service with events: it is one of {', '.join(STATEFUL)}.")
+    return service
+
+
+ServiceOption = Annotated[
+    str,
+    typer.Option("--service", "-s", metavar="NAME", help="The service.", show_default="all", callback=_stateful),
 ]
 
 
@@ -79,6 +91,13 @@ class Client:
     def admin(self, service: str) -> AdminServiceStub:
         """The AdminService of the process that runs a service."""
         return AdminServiceStub(self.channel(service))
+
+    def processes(self) -> list[str]:
+        """One service of each process: the name to ask for what concerns every service that runs there."""
+        first: dict[str, str] = {}
+        for name, address in self.addresses.items():
+            first.setdefault(address, name)
+        return list(first.values())
 
     def close(self) -> None:
         """Close every channel."""
