@@ -212,13 +212,19 @@ async def _answer_once(
 ) -> Any:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            kept = await _kept_answer(database, at_hand.request_key) if at_hand.request_key and database else None
+            kept = await _kept_answer(database, at_hand.request_key)
             # An answer without fields is kept as no bytes, which is an answer too.
-            if kept is not None:
-                return kept
-            return await behaviour(request, context)
+            return await behaviour(request, context) if kept is None else kept
         except AlreadyAnswered:
             continue
+        except Unavailable:
+            raise
+        except DsmError:
+            # What stands in the way may be this call's own effect, if the same call came twice and one was quicker.
+            kept = await _kept_answer(database, at_hand.request_key)
+            if kept is None:
+                raise
+            return kept
         except CONFLICTS:
             log.info("transaction.repeated", method=at_hand.method, attempt=attempt)
             await asyncio.sleep(0.005 * 2**attempt)
@@ -230,13 +236,15 @@ def _kept_or(serializer: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     return lambda response: response if isinstance(response, bytes) else serializer(response)
 
 
-async def _kept_answer(database: Database, key: RequestKey) -> bytes | None:
-    """The first answer as it went over the wire."""
+async def _kept_answer(database: Database | None, key: RequestKey | None) -> bytes | None:
+    """The first answer as it went over the wire; RequestIdReused if it was to another request."""
+    if database is None or key is None:
+        return None
     found = await database.find_answer(key)
     if found is None:
         return None
     method, fingerprint, response = found
-    if method != key.method or fingerprint != key.fingerprint:
+    if (method, fingerprint) != (key.method, key.fingerprint):
         raise RequestIdReused(str(key.request_id))
     return response
 

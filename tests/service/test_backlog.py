@@ -145,6 +145,13 @@ async def test_the_same_request_id_creates_once(backlog: Backlog) -> None:
     assert (failed.code, failed.reason) == ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
 
 
+async def test_the_same_request_id_is_not_refused_for_its_own_effect(backlog: Backlog) -> None:
+    task = await backlog.create(await backlog.project())
+    request = pb.StartTaskRequest(task_id=task.task_id, request_id=str(uuid4()))
+    answers = await asyncio.gather(*(backlog.stub.StartTask(request) for _ in range(20)))
+    assert {answer.task.etag for answer in answers} == {(await backlog.get(task.task_id)).etag}
+
+
 async def test_an_origin_key_is_used_once_in_a_project(backlog: Backlog) -> None:
     project_id, other_id = await backlog.project(), await backlog.project()
     first = await backlog.create(project_id, origin=Origin(system="jira", key="K-1"))
