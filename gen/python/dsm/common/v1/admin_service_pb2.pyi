@@ -260,7 +260,10 @@ class ReconcileRequest(_message.Message):
     project_id: _builtins.str
     """Project to compare; empty = all."""
     grace_seconds: _builtins.int
-    """Disagreements younger than this many seconds are left out, because events may be on their way; 0 = all."""
+    """Disagreements younger than this many seconds are left out, because events may be on their way; 0 = all. The answer
+    may take as long, since what is young is looked at again, but at most half of the time that the caller's deadline
+    leaves.
+    """
     def __init__(
         self,
         *,
@@ -288,17 +291,21 @@ class Disagreement(_message.Message):
     BACKLOG_VALUE_FIELD_NUMBER: _builtins.int
     SPRINT_VALUE_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
-    """The project."""
+    """The project; empty if it concerns an outbox."""
     task_id: _builtins.str
-    """The task; empty if it concerns a whole sprint."""
+    """The task; empty if it concerns a whole sprint or an outbox."""
     sprint_id: _builtins.str
     """The sprint; empty if none is concerned."""
     field: _builtins.str
-    """What differs: "state", "assignee", "sprint", "progress", "missing" or "outbox"."""
+    """What differs: "state", "assignee", "sprint", "progress", "version" (of the task's course through sprints), "missing"
+    (one of the two does not have the task, or not in this sprint) or "outbox" (events wait to be published).
+    """
     backlog_value: _builtins.str
-    """What the backlog says."""
+    """What the backlog says; empty if it has nothing to say, as for a task that it does not have."""
     sprint_value: _builtins.str
-    """What the sprint service says."""
+    """What the sprint service says; empty if it has nothing to say. Of a sprint that the backlog names and that is not
+    open it is the sprint's state, or "unknown".
+    """
     def __init__(
         self,
         *,
@@ -328,11 +335,11 @@ class ReconcileResponse(_message.Message):
     SPRINTS_COMPARED_FIELD_NUMBER: _builtins.int
     UNPUBLISHED_EVENTS_FIELD_NUMBER: _builtins.int
     tasks_compared: _builtins.int
-    """Tasks compared."""
+    """Tasks compared: those that are in a sprint by the word of at least one of the two."""
     sprints_compared: _builtins.int
-    """Sprints compared."""
+    """Open sprints compared."""
     unpublished_events: _builtins.int
-    """Events committed and not published yet, over all services."""
+    """Events that the two have committed and not published yet."""
     @_builtins.property
     def disagreements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Disagreement]:
         """Every disagreement; empty is what it must be."""

@@ -87,7 +87,9 @@ class AdminServiceServicer:
 
     def Reconcile(self, request, context):
         """Reconcile compares backlog, sprint and their outboxes task by task and lists every disagreement; none is the rule.
-        It changes nothing. Errors: PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
+        It changes nothing, and is answered by the process that runs the sprint service. While a sprint is being planned or
+        closed, its tasks are left out; that this takes longer than 60 seconds is a disagreement of its own. Errors:
+        SERVICE_NOT_FOUND, PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

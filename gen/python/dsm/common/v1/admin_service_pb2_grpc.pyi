@@ -47,7 +47,9 @@ class AdminServiceStub:
     """
     Reconcile: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReconcileRequest, _admin_service_pb2.ReconcileResponse]
     """Reconcile compares backlog, sprint and their outboxes task by task and lists every disagreement; none is the rule.
-    It changes nothing. Errors: PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
+    It changes nothing, and is answered by the process that runs the sprint service. While a sprint is being planned or
+    closed, its tasks are left out; that this takes longer than 60 seconds is a disagreement of its own. Errors:
+    SERVICE_NOT_FOUND, PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
     """
 
 @_typing.type_check_only
@@ -69,7 +71,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     Reconcile: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReconcileRequest, _admin_service_pb2.ReconcileResponse]  # type: ignore[assignment]
     """Reconcile compares backlog, sprint and their outboxes task by task and lists every disagreement; none is the rule.
-    It changes nothing. Errors: PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
+    It changes nothing, and is answered by the process that runs the sprint service. While a sprint is being planned or
+    closed, its tasks are left out; that this takes longer than 60 seconds is a disagreement of its own. Errors:
+    SERVICE_NOT_FOUND, PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -112,7 +116,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ReconcileResponse, _abc.Awaitable[_admin_service_pb2.ReconcileResponse]]:
         """Reconcile compares backlog, sprint and their outboxes task by task and lists every disagreement; none is the rule.
-        It changes nothing. Errors: PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
+        It changes nothing, and is answered by the process that runs the sprint service. While a sprint is being planned or
+        closed, its tasks are left out; that this takes longer than 60 seconds is a disagreement of its own. Errors:
+        SERVICE_NOT_FOUND, PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

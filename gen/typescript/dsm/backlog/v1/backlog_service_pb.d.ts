@@ -2022,7 +2022,8 @@ export declare const BacklogService: GenService<{
   },
   /**
    * SeedSampleData makes the sample backlog of 8 tasks and 4 stories for a project, assigned in turn to its team. A
-   * second call changes nothing. Errors: PROJECT_ARCHIVED.
+   * second call makes only what was deleted since. Errors: PROJECT_ARCHIVED, PROJECT_NOT_FOUND (by the project
+   * service's word; if it cannot be asked, the sample is made all the same).
    *
    * @generated from rpc dsm.backlog.v1.BacklogService.SeedSampleData
    */
@@ -2196,8 +2197,9 @@ export declare const BacklogService: GenService<{
     output: typeof ImportTasksResponseSchema;
   },
   /**
-   * ExportProject writes a project's stories and tasks so that ImportTasks with DSM_JSON gives the same again. Errors:
-   * PROJECT_NOT_FOUND.
+   * ExportProject writes a project's stories and tasks, as they are at one moment, so that ImportTasks with DSM_JSON
+   * gives the same again: a JSON array whose first entry is {"export": …}, then {"story": …} for each Story by id, then
+   * {"task": …} for each Task by rank, as protobuf JSON with the contract's field names. Errors: PROJECT_NOT_FOUND.
    *
    * @generated from rpc dsm.backlog.v1.BacklogService.ExportProject
    */
@@ -2208,8 +2210,9 @@ export declare const BacklogService: GenService<{
   },
   /**
    * WatchTasks streams the changes of a project's tasks as they are committed, in the order of each task's versions. A
-   * client that comes back with the last resume_token misses nothing and sees nothing twice. Errors:
-   * PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the retention).
+   * client that comes back with the last resume_token misses nothing and sees nothing twice. The response headers hold
+   * a first token as dsm-resume-token. Errors: PAGE_TOKEN_INVALID (a resume_token that is damaged or older than the
+   * retention), PROJECT_NOT_FOUND.
    *
    * @generated from rpc dsm.backlog.v1.BacklogService.WatchTasks
    */

@@ -36,7 +36,8 @@ export declare type ImportOptions = Message<"dsm.backlog.v1.ImportOptions"> & {
   /**
    * Field of DSM to column of the file, both as written; at most 50. Fields: key, title, description, type, points,
    * status, resolution, create_time, resolve_time, priority, tags, assignee_id, due_date, parent_key, epic_key,
-   * estimate_hours. Others become custom fields. MAPPED_CSV needs at least title; with JIRA_CSV it overrides.
+   * estimate_hours. Others become custom fields. MAPPED_CSV needs at least title; with JIRA_CSV it overrides; the JSON
+   * formats take none.
    *
    * @generated from field: map<string, string> column_mapping = 3;
    */
@@ -44,7 +45,7 @@ export declare type ImportOptions = Message<"dsm.backlog.v1.ImportOptions"> & {
 
   /**
    * Status as written in the file, compared without case, to the state it means; at most 200. Only UNASSIGNED,
-   * IN_PROGRESS, COMPLETED and CANCELLED can be meant. What is not named falls to the defaults.
+   * IN_PROGRESS, COMPLETED and CANCELLED can be meant. What is not named falls to the defaults. DSM_JSON takes none.
    *
    * @generated from field: map<string, dsm.backlog.v1.TaskState> status_map = 4;
    */
@@ -66,7 +67,8 @@ export declare type ImportOptions = Message<"dsm.backlog.v1.ImportOptions"> & {
   encoding: string;
 
   /**
-   * System written into the origin of each task; default by format: "jira", "csv", "github".
+   * System written into the origin of each task; default by format: "jira", "csv", "github". Of no use with DSM_JSON,
+   * which keeps origins as they are.
    *
    * @generated from field: string origin_system = 7;
    */
@@ -93,7 +95,7 @@ export declare const ImportOptionsSchema: GenMessage<ImportOptions>;
  */
 export declare type RefusedRow = Message<"dsm.backlog.v1.RefusedRow"> & {
   /**
-   * Line in the file where the row begins, 1 = the header of a CSV.
+   * Line in the file where the row begins, 1 = the first; of a JSON file the row is an entry of the array.
    *
    * @generated from field: int64 line = 1;
    */
@@ -202,6 +204,13 @@ export declare type ImportReport = Message<"dsm.backlog.v1.ImportReport"> & {
    * @generated from field: int64 states_kept = 9;
    */
   statesKept: bigint;
+
+  /**
+   * Rows passed over because they are no work: pull requests, which GitHub lists among its issues.
+   *
+   * @generated from field: int64 skipped_rows = 10;
+   */
+  skippedRows: bigint;
 };
 
 /**
@@ -238,14 +247,17 @@ export enum ImportFormat {
   MAPPED_CSV = 2,
 
   /**
-   * A JSON array of issues as the GitHub REST API gives them.
+   * A JSON array of issues as the GitHub REST API gives them, or several arrays one after another as its pages come.
+   * The key is "owner/repository#number", the milestone becomes a story, and pull requests are passed over.
    *
    * @generated from enum value: IMPORT_FORMAT_GITHUB_JSON = 3;
    */
   GITHUB_JSON = 3,
 
   /**
-   * What ExportProject writes.
+   * What ExportProject writes. A task is known by its id in the export: in the project that it was exported from it is
+   * that task, whose rank is set back too; elsewhere new tasks come at the end in the export's order. Tasks that were in
+   * an open sprint come as UNASSIGNED unless they were completed or cancelled.
    *
    * @generated from enum value: IMPORT_FORMAT_DSM_JSON = 4;
    */

@@ -286,7 +286,9 @@ export declare type ReconcileRequest = Message<"dsm.common.v1.ReconcileRequest">
   projectId: string;
 
   /**
-   * Disagreements younger than this many seconds are left out, because events may be on their way; 0 = all.
+   * Disagreements younger than this many seconds are left out, because events may be on their way; 0 = all. The answer
+   * may take as long, since what is young is looked at again, but at most half of the time that the caller's deadline
+   * leaves.
    *
    * @generated from field: int32 grace_seconds = 2;
    */
@@ -306,14 +308,14 @@ export declare const ReconcileRequestSchema: GenMessage<ReconcileRequest>;
  */
 export declare type Disagreement = Message<"dsm.common.v1.Disagreement"> & {
   /**
-   * The project.
+   * The project; empty if it concerns an outbox.
    *
    * @generated from field: string project_id = 1;
    */
   projectId: string;
 
   /**
-   * The task; empty if it concerns a whole sprint.
+   * The task; empty if it concerns a whole sprint or an outbox.
    *
    * @generated from field: string task_id = 2;
    */
@@ -327,21 +329,23 @@ export declare type Disagreement = Message<"dsm.common.v1.Disagreement"> & {
   sprintId: string;
 
   /**
-   * What differs: "state", "assignee", "sprint", "progress", "missing" or "outbox".
+   * What differs: "state", "assignee", "sprint", "progress", "version" (of the task's course through sprints), "missing"
+   * (one of the two does not have the task, or not in this sprint) or "outbox" (events wait to be published).
    *
    * @generated from field: string field = 4;
    */
   field: string;
 
   /**
-   * What the backlog says.
+   * What the backlog says; empty if it has nothing to say, as for a task that it does not have.
    *
    * @generated from field: string backlog_value = 5;
    */
   backlogValue: string;
 
   /**
-   * What the sprint service says.
+   * What the sprint service says; empty if it has nothing to say. Of a sprint that the backlog names and that is not
+   * open it is the sprint's state, or "unknown".
    *
    * @generated from field: string sprint_value = 6;
    */
@@ -368,21 +372,21 @@ export declare type ReconcileResponse = Message<"dsm.common.v1.ReconcileResponse
   disagreements: Disagreement[];
 
   /**
-   * Tasks compared.
+   * Tasks compared: those that are in a sprint by the word of at least one of the two.
    *
    * @generated from field: int64 tasks_compared = 2;
    */
   tasksCompared: bigint;
 
   /**
-   * Sprints compared.
+   * Open sprints compared.
    *
    * @generated from field: int64 sprints_compared = 3;
    */
   sprintsCompared: bigint;
 
   /**
-   * Events committed and not published yet, over all services.
+   * Events that the two have committed and not published yet.
    *
    * @generated from field: int64 unpublished_events = 4;
    */
@@ -436,7 +440,9 @@ export declare const AdminService: GenService<{
   },
   /**
    * Reconcile compares backlog, sprint and their outboxes task by task and lists every disagreement; none is the rule.
-   * It changes nothing. Errors: PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
+   * It changes nothing, and is answered by the process that runs the sprint service. While a sprint is being planned or
+   * closed, its tasks are left out; that this takes longer than 60 seconds is a disagreement of its own. Errors:
+   * SERVICE_NOT_FOUND, PROJECT_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
    *
    * @generated from rpc dsm.common.v1.AdminService.Reconcile
    */
