@@ -250,3 +250,18 @@ async def test_releases_and_reservations_at_once_agree(backlog: Backlog) -> None
     held = {task.sprint_id for task in listed.tasks if task.sprint_id}
     assert not held & set(sprints[:4])
     assert len(listed.tasks) == 20
+
+
+async def test_an_addition_that_is_undone_leaves_the_task_as_it_was(backlog: Backlog) -> None:
+    project_id = await backlog.project()
+    sprint_id = f"{project_id}-S01"
+    a, b = await backlog.create_many(project_id, "A", "B")
+    await backlog.stub.AssignTask(pb.AssignTaskRequest(task_id=b.task_id, assignee_id="E001"))
+    await backlog.reserve(sprint_id, project_id, task_ids=[a.task_id])
+    await backlog.reserve(sprint_id, project_id, task_ids=[b.task_id])
+    undone = pb.TaskRelease(task_id=b.task_id)
+    assert await _release(backlog, sprint_id, undone, policy=pb.RELEASE_POLICY_RESTORE) == 1
+    assert await _release(backlog, sprint_id, undone, policy=pb.RELEASE_POLICY_RESTORE) == 0
+    task = await backlog.get(b.task_id)
+    assert (task.state, task.sprint_id, task.assignee_id, task.rank) == (TASK_STATE_UNASSIGNED, "", "E001", b.rank)
+    assert (await backlog.get(a.task_id)).sprint_id == sprint_id

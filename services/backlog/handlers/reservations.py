@@ -47,14 +47,9 @@ class ReservationHandlers(Room):
                 raise ProjectArchived(request.project_id)
             if await lock_reservation(tx, request.sprint_id) == "RELEASED":
                 raise ReservationReleased(request.sprint_id)
-            held = await reserved_ids(tx, request.sprint_id)
-            named = set(request.task_ids)
-            if held and named <= held:
-                tasks = await tasks_of_sprint(tx, request.sprint_id)
-                if named:
-                    tasks = [task for task in tasks if task.task_id in named]
-                return tx.reply(pb.ReserveTasksResponse(tasks=map(from_task, tasks), repeated=True))
-            free = await self._named(tx, request, named - held) if named else await self._top(tx, request)
+            if held := await self._held(tx, request):
+                return tx.reply(pb.ReserveTasksResponse(tasks=map(from_task, held), repeated=True))
+            free = await self._named(tx, request) if request.task_ids else await self._top(tx, request)
             changes = reserved(free, request.sprint_id, self._clock())
             await keep_reserved(tx, request.sprint_id, free)
             await save_and_tell(tx, changes)
@@ -66,6 +61,17 @@ class ReservationHandlers(Room):
             changes = await (self._release(tx, request) if request.tasks else self._undo(tx, request.sprint_id))
             await save_and_tell(tx, changes)
             return tx.reply(pb.ReleaseTasksResponse(released_count=len(changes)))
+
+    async def _held(self, tx: WriteHandle, request: pb.ReserveTasksRequest) -> list[Task]:
+        """What the sprint has of what it asks for, by rank; nothing unless it has it all.
+
+        A task that it cancelled and somebody reopened is free like any other, so what counts is where tasks are.
+        """
+        if not request.task_ids:
+            return await tasks_of_sprint(tx, request.sprint_id) if await reserved_ids(tx, request.sprint_id) else []
+        tasks = await lock_tasks(tx, sorted(request.task_ids))
+        inside = [task for task in tasks.values() if task.course.sprint_id == request.sprint_id]
+        return sorted(inside, key=lambda task: task.place) if len(inside) == len(request.task_ids) else []
 
     async def _top(self, tx: WriteHandle, request: pb.ReserveTasksRequest) -> list[Task]:
         """Free tasks by rank within the limits. Candidates come in chunks: some may wait for others."""
@@ -84,11 +90,13 @@ class ReservationHandlers(Room):
             raise NoUnassignedTasks(request.project_id)
         return choice.tasks
 
-    async def _named(self, tx: WriteHandle, request: pb.ReserveTasksRequest, wanted: set[str]) -> list[Task]:
+    async def _named(self, tx: WriteHandle, request: pb.ReserveTasksRequest) -> list[Task]:
         """Exactly the tasks named that the sprint has not yet."""
-        tasks = await lock_tasks(tx, sorted(wanted))
+        found = await lock_tasks(tx, sorted(request.task_ids))
+        tasks = {key: task for key, task in found.items() if task.course.sprint_id != request.sprint_id}
         satisfied = await self._satisfied(tx, list(tasks.values()), request.sprint_id)
-        check_explicit([key for key in request.task_ids if key in wanted], tasks, request.project_id, satisfied)
+        wanted = [key for key in request.task_ids if key in tasks or key not in found]
+        check_explicit(wanted, tasks, request.project_id, satisfied)
         return list(tasks.values())
 
     async def _satisfied(self, tx: WriteHandle, tasks: list[Task], sprint_id: str) -> set[str]:
@@ -102,6 +110,11 @@ class ReservationHandlers(Room):
         await lock_reservation(tx, request.sprint_id)
         releases = [Release(r.task_id, r.version, r.assignee_id, r.progress_percent) for r in request.tasks]
         tasks = await lock_tasks(tx, [release.task_id for release in releases])
+        if request.policy == pb.RELEASE_POLICY_RESTORE:
+            before = await kept_before(tx, request.sprint_id)
+            await forget_reserved(tx, request.sprint_id, list(tasks))
+            inside = [task for task in tasks.values() if task.course.sprint_id == request.sprint_id]
+            return unreserved(inside, before, self._clock())
         await forget_reserved(tx, request.sprint_id, list(tasks))
         top = await top_rank(tx, next(iter(tasks.values())).project_id) if roll_over and tasks else 0
         now = self._clock()
