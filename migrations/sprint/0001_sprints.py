@@ -62,6 +62,7 @@ CREATE TABLE sprint_task (
     position integer NOT NULL,
     add_date date NOT NULL,
     complete_date date,
+    report_time timestamptz,
     outcome text CONSTRAINT sprint_task_outcome_check CHECK (outcome IN
         ('COMPLETED', 'RELEASED', 'REMOVED', 'CANCELLED')),
     update_time timestamptz NOT NULL,
@@ -95,7 +96,8 @@ CREATE TABLE scope_change (
     task_id text COLLATE "C" NOT NULL,
     change_date date NOT NULL,
     kind text NOT NULL CONSTRAINT scope_change_kind_check CHECK (kind IN ('ADDED', 'REMOVED', 'ESTIMATED')),
-    points numeric NOT NULL
+    points numeric NOT NULL,
+    reason text NOT NULL DEFAULT ''
 );
 CREATE INDEX scope_change_sprint_idx ON scope_change (sprint_id, change_date);
 """
@@ -125,8 +127,11 @@ CREATE TABLE impediment (
     raise_date date NOT NULL,
     raise_time timestamptz NOT NULL,
     resolve_time timestamptz,
+    resolve_date date,
     resolution text NOT NULL,
-    CONSTRAINT impediment_resolved_check CHECK ((state = 'RESOLVED') = (resolve_time IS NOT NULL))
+    CONSTRAINT impediment_resolved_check CHECK ((state = 'RESOLVED') = (resolve_time IS NOT NULL)),
+    CONSTRAINT impediment_resolve_date_check CHECK
+        (resolve_date IS NULL OR (resolve_date >= raise_date AND state = 'RESOLVED'))
 );
 CREATE INDEX impediment_project_idx ON impediment (project_id, raise_time DESC, impediment_id DESC);
 CREATE INDEX impediment_sprint_idx ON impediment (sprint_id, raise_time DESC, impediment_id DESC);
@@ -134,7 +139,38 @@ CREATE INDEX impediment_task_idx ON impediment (task_id, raise_time DESC, impedi
 CREATE INDEX impediment_raise_time_idx ON impediment (raise_time DESC, impediment_id DESC);
 """
 
+# What other services own and this one follows: the projects' status, and the content of tasks that are, were or are
+# about to be in a sprint.
+FOLLOWED = """
+CREATE TABLE project_state (
+    project_id text COLLATE "C" NOT NULL CONSTRAINT project_state_pkey PRIMARY KEY,
+    status text NOT NULL,
+    version bigint NOT NULL
+);
+CREATE TABLE backlog_task (
+    task_id text COLLATE "C" NOT NULL CONSTRAINT backlog_task_pkey PRIMARY KEY,
+    title text NOT NULL,
+    points numeric,
+    version bigint NOT NULL
+);
+"""
+
+# Each report that came as an event, and what became of it.
+REPORTED_PROGRESS = """
+CREATE TABLE reported_progress (
+    event_id uuid NOT NULL CONSTRAINT reported_progress_pkey PRIMARY KEY,
+    task_id text COLLATE "C" NOT NULL,
+    sprint_id text COLLATE "C" NOT NULL,
+    progress_percent integer NOT NULL,
+    event_time timestamptz NOT NULL,
+    verdict text NOT NULL CONSTRAINT reported_progress_verdict_check CHECK (verdict IN
+        ('APPLIED', 'OLDER', 'COMPLETED', 'NOT_IN_SPRINT', 'ARCHIVED')),
+    receive_time timestamptz NOT NULL DEFAULT now()
+);
+"""
+
 
 def upgrade() -> None:
     """Make the tables."""
-    op.execute(tables.CONSUMING + tables.SAGA + SPRINT + SPRINT_TASK + PROGRESS_ENTRY + DAILY_SCRUM + IMPEDIMENT)
+    op.execute(tables.CONSUMING + tables.SAGA + FOLLOWED)
+    op.execute(SPRINT + SPRINT_TASK + PROGRESS_ENTRY + DAILY_SCRUM + IMPEDIMENT + REPORTED_PROGRESS)

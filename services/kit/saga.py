@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 
 from services.kit import call, metrics
 from services.kit.call import Call, RequestKey
-from services.kit.database import CONFLICTS, AlreadyAnswered, Database, Row, WriteHandle, jsonb
+from services.kit.database import CONFLICTS, AlreadyAnswered, Database, ReadHandle, Row, WriteHandle, jsonb
 from services.kit.errors import Aborted, Code, DsmError, RemoteError, Unavailable
 
 log = structlog.get_logger()
@@ -51,6 +51,9 @@ _TAKE_OVER = """
 _LET_GO = "UPDATE saga SET lease_time = now() WHERE owner = %(owner)s AND status IN ('RUNNING', 'UNDOING')"
 _OPEN = "SELECT * FROM saga WHERE kind = %(kind)s AND key = %(key)s AND status IN ('RUNNING', 'UNDOING')"
 _BY_ID = "SELECT * FROM saga WHERE saga_id = %(saga_id)s"
+_ANY_OPEN = """
+    SELECT 1 FROM saga WHERE kind = ANY(%(kinds)s) AND starts_with(key, %(prefix)s) AND status IN ('RUNNING', 'UNDOING')
+"""
 _RUNNING = "SELECT count(*) FROM saga WHERE status IN ('RUNNING', 'UNDOING')"
 
 
@@ -156,6 +159,10 @@ class Sagas:
         """The saga of a kind and key that has not ended."""
         row = await self._database.read.maybe(_OPEN, {"kind": kind, "key": key}, row=dict_row)
         return _saga(row) if row else None
+
+    async def any_open(self, db: ReadHandle, kinds: Sequence[str], prefix: str) -> bool:
+        """True if a saga of some kinds, whose key begins with `prefix`, has not ended."""
+        return await db.value(_ANY_OPEN, {"kinds": list(kinds), "prefix": prefix}) is not None
 
     async def join(self, saga: Saga) -> None:
         """Wait for a saga that another call with the same request_id began, then have its answer looked up."""

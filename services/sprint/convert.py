@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -10,16 +11,19 @@ from uuid import UUID, uuid5
 
 from dsm.backlog.v1 import task_pb2
 from dsm.chronicle.v1 import note_pb2
+from dsm.events.v1 import event_pb2
 from dsm.project.v1 import calendar_pb2
 from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
-from services.kit.convert import from_date, from_points, from_time, to_date_or_none
+from services.kit.convert import from_date, from_points, from_time, to_date_or_none, to_time
+from services.kit.errors import InvalidArgument
 from services.sprint.domain.burndown import BurndownDay
 from services.sprint.domain.closing import Ending
+from services.sprint.domain.outside import OutsideReport, impediment_in
 from services.sprint.domain.planning import Asked, Candidate, PersonLoad, Reassignment, Reserved
 from services.sprint.domain.progress import Impediment
-from services.sprint.domain.scrum import PersonReport, Report, TaskReport
+from services.sprint.domain.scrum import LONGEST_TEXT, PersonReport, Report, TaskReport
 from services.sprint.domain.sprint import (
     DEFAULT_WEEKS,
     Member,
@@ -31,6 +35,16 @@ from services.sprint.domain.sprint import (
 )
 
 State = dict[str, Any]
+
+_TASK_ID = re.compile(r"[A-Z][A-Z0-9]*(-[A-Z0-9]+)*-TASK[0-9]{3,}")
+_LONGEST = {
+    "task_id": 64,
+    "sprint_id": 48,
+    "employee_id": 32,
+    "yesterday_work": LONGEST_TEXT,
+    "today_work": LONGEST_TEXT,
+    "impediments": LONGEST_TEXT,
+}
 
 
 def to_days(request: pb.StartSprintRequest, today: date) -> tuple[date, date, int]:
@@ -91,6 +105,34 @@ def reserved_in(kept: State) -> Reserved:
     points = None if kept["points"] is None else Decimal(kept["points"])
     candidate = Candidate(kept["task_id"], points, kept["assignee_id"], frozenset(kept["tags"]))
     return Reserved(candidate, kept["title"], kept["progress_percent"], kept["version"], kept["backlog_version"])
+
+
+def to_outside_report(event: event_pb2.Event, now: datetime) -> OutsideReport:
+    """Progress reported by an event; InvalidArgument names the field that breaks a rule.
+
+    A report without a time of its own, or with one in the future, was made now.
+    """
+    said = event.task_progressed
+    if not _TASK_ID.fullmatch(said.task_id):
+        raise InvalidArgument("task_id", "must be the id of a task, as TEST-001-TASK001", said.task_id)
+    if not 0 <= said.new_total_progress <= 100:
+        raise InvalidArgument("new_total_progress", "must be from 0 to 100", said.new_total_progress)
+    for field, longest in _LONGEST.items():
+        if len(getattr(said, field)) > longest:
+            raise InvalidArgument(field, f"must have at most {longest} characters")
+    time = to_time(event.event_time) if event.HasField("event_time") else now
+    return OutsideReport(
+        event_id=event.event_id,
+        task_id=said.task_id,
+        sprint_id=said.sprint_id,
+        progress_percent=said.new_total_progress,
+        employee_id=said.employee_id,
+        work_note=said.yesterday_work,
+        plan=said.today_work,
+        impediment=impediment_in(said.impediments),
+        work_date=to_date_or_none(said.work_date, "work_date"),
+        time=min(time, now),
+    )
 
 
 def from_sprint(sprint: Sprint, summary: TaskSummary, tasks: Sequence[SprintTask] = ()) -> sprint_pb2.Sprint:
@@ -188,6 +230,7 @@ def from_impediment(impediment: Impediment) -> sprint_pb2.Impediment:
         raise_time=from_time(impediment.raise_time),
         resolve_time=from_time(impediment.resolve_time),
         resolution=impediment.resolution,
+        resolve_date=from_date(impediment.resolve_date),
     )
 
 

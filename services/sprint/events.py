@@ -1,34 +1,56 @@
-"""Events of the sprint service: what it says, and what it does with those of the backlog."""
+"""Events of the sprint service: what it says, and what it does with those of others."""
 
 from collections.abc import Sequence
-from datetime import UTC, date
+from dataclasses import replace
+from datetime import date, datetime
+from uuid import uuid4
 
 from dsm.backlog.v1 import backlog_service_pb2
 from dsm.chronicle.v1 import note_pb2
 from dsm.events.v1 import event_pb2, sprint_events_pb2
+from dsm.project.v1 import project_pb2
 from google.protobuf.message import Message
 
-from services.kit.convert import from_date, from_time, to_points
+from services.kit.clock import utc_now
+from services.kit.convert import from_date, from_time, to_points, to_time
 from services.kit.database import WriteHandle
+from services.kit.errors import InvalidArgument
+from services.kit.inbox import BadEvent
 from services.sprint import convert
 from services.sprint.domain.closing import Ending
-from services.sprint.domain.progress import Impediment, ImpedimentState, changed_fields
+from services.sprint.domain.outside import OutsideReport, Verdict, day_of, judge, take
+from services.sprint.domain.progress import Impediment, ImpedimentState, changed_fields, raised
+from services.sprint.domain.scrum import Entry
 from services.sprint.domain.sprint import Sprint, SprintTask, summarize
+from services.sprint.store import contents
+from services.sprint.store import impediments as impediment_store
+from services.sprint.store import projects as project_store
+from services.sprint.store import reports as report_store
 from services.sprint.store import tasks as task_store
 
-FOLLOWED = ("dsm.backlog.v1.task.updated",)
+TASKS = ("dsm.backlog.v1.task.updated",)
+PROJECTS = ("dsm.project.v1.project.created", "dsm.project.v1.project.updated")
+PROGRESS = ("dsm.in.sprint.v1.task.progressed",)
 
 
 def task_updated(
-    before: SprintTask, after: SprintTask, *, work_date: date | None = None, employee_id: str = ""
+    before: SprintTask, after: SprintTask, *, work_date: date | None = None, employee_id: str = "", reason: str = ""
 ) -> sprint_events_pb2.SprintTaskUpdated:
     """A task of a sprint has changed, by work on a day if one is given."""
+    payload = task_changed(after, changed_fields(before, after))
+    payload.work_date, payload.employee_id, payload.reason = from_date(work_date), employee_id, reason
+    return payload
+
+
+def task_joined(task: SprintTask) -> sprint_events_pb2.SprintTaskUpdated:
+    """A task has come into a sprint under way."""
+    return task_changed(task, ("sprint_id", "state", "assignee_id"))
+
+
+def task_changed(task: SprintTask, fields: Sequence[str]) -> sprint_events_pb2.SprintTaskUpdated:
+    """Some fields of a task have changed."""
     return sprint_events_pb2.SprintTaskUpdated(
-        task=convert.from_task(after),
-        changed_fields=changed_fields(before, after),
-        work_date=from_date(work_date),
-        employee_id=employee_id,
-        change_time=from_time(after.update_time),
+        task=convert.from_task(task), changed_fields=fields, change_time=from_time(task.update_time)
     )
 
 
@@ -91,19 +113,67 @@ def emit_impediment(tx: WriteHandle, impediment: Impediment) -> None:
     tx.emit(payload, aggregate=aggregate, version=2 if resolved else 1, project_id=impediment.project_id)
 
 
-async def apply(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
+async def apply_projects(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
+    """Follow the projects' status."""
+    versions = []
+    for event in events:
+        payload = event.project_created if event.HasField("project_created") else event.project_updated
+        status = project_pb2.ProjectStatus.Name(payload.project.status).removeprefix("PROJECT_STATUS_")
+        versions.append((payload.project.project_id, status, event.aggregate_version))
+    await project_store.follow(tx, versions)
+
+
+async def apply_tasks(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
     """Follow the backlog's titles and points; the sprint's own version of a task is not touched by that."""
-    changed = [(event, event.task_updated.task) for event in events]
-    await task_store.follow_backlog(
-        tx,
-        {
-            "task_ids": [task.task_id for _, task in changed],
-            "titles": [task.title for _, task in changed],
-            "points": [to_points(task.points, "points") if task.HasField("points") else None for _, task in changed],
-            "versions": [event.aggregate_version for event, _ in changed],
-            "now": max(event.event_time.ToDatetime(tzinfo=UTC) for event, _ in changed),
-        },
-    )
+    changed = [(event, event.task_updated.task) for event in events if event.task_updated.task.sprint_id]
+    if not changed:
+        return
+    news = {
+        "task_ids": [task.task_id for _, task in changed],
+        "titles": [task.title for _, task in changed],
+        "points": [to_points(task.points, "points") if task.HasField("points") else None for _, task in changed],
+        "versions": [event.aggregate_version for event, _ in changed],
+    }
+    await contents.follow(tx, news, max(to_time(event.event_time) for event, _ in changed))
+
+
+async def apply_progress(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
+    """Take in progress reported from outside; each report is kept, with what became of it."""
+    now = utc_now()
+    try:
+        await _take(tx, [convert.to_outside_report(event, now) for event in events], now)
+    except InvalidArgument as error:
+        # No number of tries makes it good.
+        raise BadEvent(error.message) from error
+
+
+async def _take(tx: WriteHandle, reports: Sequence[OutsideReport], now: datetime) -> None:
+    task_ids = {report.task_id for report in reports}
+    present = await task_store.lock_all_current(tx, task_ids)
+    known = await impediment_store.open_texts(tx, task_ids)
+    judged: list[tuple[OutsideReport, Verdict]] = []
+    entries: list[tuple[str, Entry]] = []
+    for report in reports:
+        found = present.get(report.task_id)
+        verdict = (
+            judge(report, found.task, found.sprint_state, archived=found.archived) if found else Verdict.NOT_IN_SPRINT
+        )
+        judged.append((report, verdict))
+        if found is None or verdict is not Verdict.APPLIED:
+            continue
+        day = day_of(report, found.start_date, found.end_date, found.time_zone, now)
+        after, entry = take(report, found.task, day, now)
+        entries.append((after.sprint_id, entry))
+        emit_task(tx, after, task_updated(found.task, after, work_date=day, employee_id=entry.employee_id))
+        if report.impediment and (after.task_id, report.impediment) not in known:
+            known.add((after.task_id, report.impediment))
+            impediment = raised(str(uuid4()), after, report.impediment, entry.employee_id, day, now)
+            await impediment_store.insert(tx, impediment)
+            emit_impediment(tx, impediment)
+        present[after.task_id] = replace(found, task=after)
+    await task_store.save(tx, [present[task_id].task for task_id in sorted({e.task_id for _, e in entries})])
+    await task_store.add_entries(tx, entries)
+    await report_store.keep(tx, judged)
 
 
 def _emit_sprint(tx: WriteHandle, sprint: Sprint, payload: Message) -> None:

@@ -1,10 +1,7 @@
 """Puts the sprint service together."""
 
 from dsm.sprint.v1 import daily_scrum_service_pb2, sprint_service_pb2
-from dsm.sprint.v1.daily_scrum_service_pb2_grpc import (
-    DailyScrumServiceServicer,
-    add_DailyScrumServiceServicer_to_server,
-)
+from dsm.sprint.v1.daily_scrum_service_pb2_grpc import add_DailyScrumServiceServicer_to_server
 from dsm.sprint.v1.sprint_service_pb2_grpc import add_SprintServiceServicer_to_server
 from pydantic import Field
 
@@ -13,6 +10,7 @@ from services.kit.service import StatefulService
 from services.kit.settings import StatefulSettings
 from services.sprint import events
 from services.sprint.handlers import SprintHandlers
+from services.sprint.handlers.daily import DailyScrumHandlers
 from services.sprint.handlers.neighbours import Neighbours
 from services.sprint.reconcile import Reconciler
 
@@ -34,16 +32,19 @@ def build(settings: SprintSettings) -> StatefulService:
     service = StatefulService(NAME, settings)
     backlog = service.callee("backlog", settings.backlog_address)
     neighbours = Neighbours(service.callee("project", settings.project_address), backlog)
-    # Changes of scope and WatchSprint are not built yet: the generated base answers them.
-    handlers = SprintHandlers(service.database, neighbours, service.with_sagas(), utc_now)  # type: ignore[abstract]
+    room = (service.database, neighbours, service.with_sagas(), service.watch, utc_now)
     service.serve(
-        sprint_service_pb2.DESCRIPTOR.services_by_name["SprintService"], add_SprintServiceServicer_to_server, handlers
+        sprint_service_pb2.DESCRIPTOR.services_by_name["SprintService"],
+        add_SprintServiceServicer_to_server,
+        SprintHandlers(*room),
     )
     service.serve(
         daily_scrum_service_pb2.DESCRIPTOR.services_by_name["DailyScrumService"],
         add_DailyScrumServiceServicer_to_server,
-        DailyScrumServiceServicer(),  # type: ignore[abstract]  # not built yet: the generated base answers
+        DailyScrumHandlers(*room),
     )
-    service.consume("DSM_BACKLOG", events.FOLLOWED, events.apply)
+    service.consume("DSM_BACKLOG", events.TASKS, events.apply_tasks)
+    service.consume("DSM_PROJECT", events.PROJECTS, events.apply_projects)
+    service.consume("DSM_SPRINT_IN", events.PROGRESS, events.apply_progress)
     service.reconciler = Reconciler(service, backlog, utc_now).reconcile
     return service

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
@@ -12,9 +13,8 @@ from dsm.backlog.v1 import backlog_service_pb2 as backlog
 from dsm.backlog.v1 import task_pb2
 from dsm.project.v1 import calendar_pb2, project_pb2
 from dsm.project.v1 import project_service_pb2 as project
-from dsm.sprint.v1 import daily_scrum_service_pb2, sprint_pb2
+from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
-from dsm.sprint.v1.daily_scrum_service_pb2_grpc import DailyScrumServiceStub
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.local.stack import Stack
@@ -313,15 +313,6 @@ async def test_a_sprint_that_does_not_exist_is_not_found(world: World) -> None:
         )
 
 
-async def test_what_is_not_built_says_so(world: World) -> None:
-    at = await make(world, people=0, points=())
-    request = pb.AddTaskToSprintRequest(sprint_id="NO-S01", task_id="NO-TASK001")
-    assert (await refused(at.sprints.AddTaskToSprint(request))).reason == "NOT_IMPLEMENTED"
-    old = DailyScrumServiceStub(await world.channel("sprint"))
-    failed = await refused(old.RunScrum(daily_scrum_service_pb2.RunScrumRequest(sprint_id="NO-S01")))
-    assert (failed.code, failed.reason) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-
-
 class TestCrashes:
     """Sprint services that die, and a backlog that is away, in a world of their own with short leases."""
 
@@ -353,9 +344,50 @@ class TestCrashes:
         assert {(await at.task(task_id)).sprint_id for task_id in at.task_ids} == {""}
         assert (await at.start()).sprint.state == IN_PROGRESS
 
+    async def test_what_the_backlog_changes_between_reserving_and_starting_is_not_missed(self, other: World) -> None:
+        """The planning read the old title; the change was consumed while the task was in no sprint here."""
+        at = await make(other, points=(5, 5))
+        sprint_id, task_id = f"{at.project_id}-S01", at.task_ids[0]
+        await _break_off(other, at.project_id, max_tasks=2, pause=3600)
+        request = backlog.ReserveTasksRequest(sprint_id=sprint_id, project_id=at.project_id, max_tasks=2)
+        before = (await at.backlog.ReserveTasks(request)).tasks
+        kept = [
+            {
+                "task_id": task.task_id,
+                "points": "5",
+                "assignee_id": "",
+                "tags": [],
+                "title": task.title,
+                "progress_percent": 0,
+                "version": 0,
+                "backlog_version": int(task.etag.removeprefix("v")),
+            }
+            for task in before
+        ]
+        changed = task_pb2.Task(task_id=task_id, title="Renamed", points=8)
+        await at.backlog.UpdateTask(
+            backlog.UpdateTaskRequest(task=changed, update_mask=FieldMask(paths=["title", "points"]))
+        )
+        told = "SELECT 1 FROM backlog_task WHERE task_id = %(task_id)s AND title = 'Renamed'"
+        await eventually(lambda: other.query("sprint", told, {"task_id": task_id}))
+        await other.query(
+            "sprint",
+            """
+            UPDATE saga SET step = 1, lease_time = now(),
+                            state = state || jsonb_build_object('reserved', %(kept)s::jsonb)
+            WHERE key = %(project_id)s
+            """,
+            {"kept": json.dumps(kept), "project_id": at.project_id},
+        )
+        await _settled(other, at.project_id)
+        sprint = await at.sprint(sprint_id)
+        assert [(task.title, task.points) for task in sprint.tasks] == [("Renamed", 8), ("Task 2", 5)]
+        burndown = await at.sprints.GetBurndown(pb.GetBurndownRequest(sprint_id=sprint_id))
+        assert (burndown.start_points, burndown.days[-1].remaining_points) == (13, 13)
 
-async def _break_off(world: World, project_id: str, max_tasks: int) -> None:
-    """Leave behind what a process leaves that dies right after it began to plan."""
+
+async def _break_off(world: World, project_id: str, max_tasks: int, pause: int = -1) -> None:
+    """Leave behind what a process leaves that dies right after it began to plan; taken over after `pause` seconds."""
     sprint_id = f"{project_id}-S01"
     await world.query(
         "sprint",
@@ -377,10 +409,10 @@ async def _break_off(world: World, project_id: str, max_tasks: int) -> None:
                 jsonb_build_object('sprint_id', %(sprint_id)s::text, 'project_id', %(project_id)s::text,
                                    'max_tasks', %(max_tasks)s::integer, 'max_points', NULL, 'unestimated_points', 0,
                                    'task_ids', '[]'::jsonb, 'leave_unassigned', false, 'basis', ''),
-                gen_random_uuid(), now() - interval '1 second',
+                gen_random_uuid(), now() + make_interval(secs => %(pause)s),
                 '{"actor": "anonymous", "correlation_id": "", "method": ""}')
         """,
-        {"sprint_id": sprint_id, "project_id": project_id, "max_tasks": max_tasks},
+        {"sprint_id": sprint_id, "project_id": project_id, "max_tasks": max_tasks, "pause": pause},
     )
 
 

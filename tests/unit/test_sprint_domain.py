@@ -1,5 +1,6 @@
 """The rules of sprints: days, planning, progress, daily scrum, closing, burndown."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.sprint.domain import burndown, closing, planning, progress, scrum
-from services.sprint.domain.burndown import Scope, ScopeChange
+from services.sprint.domain import burndown, closing, outside, planning, progress, scope, scrum
+from services.sprint.domain.outside import OutsideReport, Verdict
 from services.sprint.domain.planning import Asked, BacklogFigures, Candidate, PastSprint
 from services.sprint.domain.progress import Impediment, ImpedimentState
+from services.sprint.domain.scope import Scope, ScopeChange
 from services.sprint.domain.scrum import Entry
 from services.sprint.domain.sprint import (
     DateOutOfRange,
@@ -318,15 +320,127 @@ class TestProgress:
             progress.block(make_task(state=state), NOW)
 
     def test_an_impediment_is_resolved_once(self) -> None:
-        resolved = progress.resolve(make_impediment(), "Access granted", NOW)
+        resolved = progress.resolve(make_impediment(), "Access granted", MONDAY, NOW)
         assert (resolved.state, resolved.resolve_time) == (ImpedimentState.RESOLVED, NOW)
+        assert resolved.resolve_date == MONDAY
         with pytest.raises(progress.ImpedimentResolved):
-            progress.resolve(resolved, "", NOW)
+            progress.resolve(resolved, "", MONDAY, NOW)
+
+    @pytest.mark.parametrize(
+        ("given_day", "today", "expected"),
+        [
+            (None, date(2026, 1, 7), date(2026, 1, 7)),
+            # Told long after the sprint, without a day: nobody knows.
+            (None, date(2026, 5, 1), None),
+            (date(2026, 1, 6), date(2026, 5, 1), date(2026, 1, 6)),
+            (date(2026, 2, 6), date(2026, 5, 1), date(2026, 2, 6)),
+        ],
+    )
+    def test_the_day_of_resolving_is_said_or_today_or_not_known(
+        self, given_day: date | None, today: date, expected: date | None
+    ) -> None:
+        assert progress.day_of_resolving(given_day, make_impediment(), make_sprint(), today) == expected
+
+    @pytest.mark.parametrize("day", [date(2026, 1, 4), date(2026, 1, 8)])
+    def test_an_impediment_is_not_resolved_before_it_was_raised_or_tomorrow(self, day: date) -> None:
+        with pytest.raises(DateOutOfRange):
+            progress.day_of_resolving(day, make_impediment(), make_sprint(), date(2026, 1, 7))
 
     def test_changed_fields_name_what_differs(self) -> None:
         before = make_task()
         after = progress.report_progress(before, 100, MONDAY, NOW)
         assert progress.changed_fields(before, after) == ["state", "progress_percent", "complete_date"]
+
+
+class TestScope:
+    def test_a_task_joins_with_the_version_after_its_last(self) -> None:
+        reserved = planning.Reserved(Candidate("P-TASK009", Decimal(3), "E1"), "Nine", 20, 4, 7)
+        task = scope.joined(make_sprint(), reserved, "", 6, 5, MONDAY, NOW)
+        assert (task.version, task.assignee_id, task.progress_percent) == (7, "E1", 20)
+        assert (task.state, task.add_date, task.backlog_version) == (TaskState.ASSIGNED_TO_SPRINT, MONDAY, 7)
+        assert scope.joined(make_sprint(), reserved, "E2", 0, 5, MONDAY, NOW).assignee_id == "E2"
+        assert scope.gained(task, MONDAY) == ScopeChange(MONDAY, Scope.ADDED, Decimal(3))
+
+    @pytest.mark.parametrize("state", [TaskState.ASSIGNED_TO_SPRINT, TaskState.IN_PROGRESS, TaskState.BLOCKED])
+    def test_a_task_is_taken_out_unfinished(self, state: TaskState) -> None:
+        task = scope.removed(make_task(state=state, progress_percent=30), NOW)
+        assert (task.state, task.outcome, task.version) == (TaskState.UNASSIGNED, Outcome.REMOVED, 2)
+        assert task.progress_percent == 30
+        assert scope.lost(task, MONDAY) == ScopeChange(MONDAY, Scope.REMOVED, Decimal(-5))
+
+    def test_a_completed_task_stays_or_is_given_up(self) -> None:
+        done = make_task(state=TaskState.COMPLETED)
+        with pytest.raises(progress.InvalidTaskTransition):
+            scope.removed(done, NOW)
+        assert scope.cancelled(done, NOW).outcome is Outcome.CANCELLED
+
+    def test_a_task_in_the_same_hands_has_not_changed(self) -> None:
+        task = make_task()
+        assert scope.reassigned(task, "E1", NOW) is task
+        assert scope.reassigned(task, "", NOW).version == 2
+
+    def test_only_the_team_gets_tasks(self) -> None:
+        scope.check_on_team("E1", {"E1"}, "P")
+        scope.check_on_team("", set(), "P")
+        with pytest.raises(scope.AssigneeNotOnTeam):
+            scope.check_on_team("E9", {"E1"}, "P")
+
+
+def report(minute: int = 0, **changes: object) -> OutsideReport:
+    """A report by event of half the work, made some minutes after noon."""
+    made = OutsideReport("1", "P-TASK001", "", 50, "", "Did", "Will", "", None, NOW + timedelta(minutes=minute))
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+class TestOutside:
+    LATER = NOW + timedelta(hours=1)
+
+    @pytest.mark.parametrize(
+        ("said", "changes", "state", "archived", "verdict"),
+        [
+            (report(), {}, SprintState.IN_PROGRESS, False, Verdict.APPLIED),
+            (report(sprint_id="P-S01"), {}, SprintState.IN_PROGRESS, False, Verdict.APPLIED),
+            (report(sprint_id="P-S09"), {}, SprintState.IN_PROGRESS, False, Verdict.NOT_IN_SPRINT),
+            (report(), {}, SprintState.CLOSING, False, Verdict.NOT_IN_SPRINT),
+            (report(), {}, SprintState.IN_PROGRESS, True, Verdict.ARCHIVED),
+            (report(), {"report_time": NOW}, SprintState.IN_PROGRESS, False, Verdict.APPLIED),
+            (report(-1), {"report_time": NOW}, SprintState.IN_PROGRESS, False, Verdict.OLDER),
+            (report(1), {"state": TaskState.COMPLETED}, SprintState.IN_PROGRESS, False, Verdict.COMPLETED),
+        ],
+    )
+    def test_what_becomes_of_a_report(
+        self, said: OutsideReport, changes: dict[str, object], state: SprintState, archived: bool, verdict: Verdict
+    ) -> None:
+        assert outside.judge(said, make_task(**changes), state, archived=archived) is verdict
+
+    @given(st.permutations(range(6)))
+    def test_in_whatever_order_reports_come_the_latest_stands(self, order: list[int]) -> None:
+        task = make_task()
+        for minute in order:
+            said = report(minute, progress_percent=10 + minute)
+            if outside.judge(said, task, SprintState.IN_PROGRESS, archived=False) is Verdict.APPLIED:
+                task, _ = outside.take(said, task, MONDAY, self.LATER)
+        assert task.progress_percent == 15
+
+    def test_a_day_is_that_of_the_report_where_the_project_is(self) -> None:
+        days = (MONDAY, MONDAY + timedelta(days=20))
+        assert outside.day_of(report(), *days, "UTC", self.LATER) == date(2026, 1, 20)
+        assert outside.day_of(report(), *days, "Pacific/Auckland", self.LATER) == date(2026, 1, 21)
+        assert outside.day_of(report(), MONDAY, MONDAY, "UTC", self.LATER) == MONDAY
+        assert outside.day_of(report(work_date=MONDAY), *days, "UTC", self.LATER) == MONDAY
+        with pytest.raises(DateOutOfRange):
+            outside.day_of(report(work_date=date(2026, 1, 21)), *days, "UTC", self.LATER)
+
+    def test_an_impediment_blocks_what_is_begun(self) -> None:
+        blocked, entry = outside.take(report(impediment="Stuck"), make_task(), MONDAY, NOW)
+        assert (blocked.state, entry.employee_id, entry.to_percent) == (TaskState.BLOCKED, "E1", 50)
+        done, _ = outside.take(report(impediment="Stuck", progress_percent=100), make_task(), MONDAY, NOW)
+        assert done.state is TaskState.COMPLETED
+
+    @pytest.mark.parametrize("text", ["", "None", "none.", " No impediments "])
+    def test_that_nothing_blocks_is_no_impediment(self, text: str) -> None:
+        assert outside.impediment_in(text) == ""
+        assert outside.impediment_in("None of the servers answers") != ""
 
 
 def entry(number: int, who: str = "E1", percent: int = 50, note: str = "", plan: str = "") -> Entry:
@@ -350,6 +464,13 @@ class TestDailyScrum:
         assert not people["E2"].tasks
         assert report.updated_tasks == 2
         assert (report.team_size, report.counts.completed_tasks, report.counts.blocked_tasks) == (3, 1, 1)
+
+    def test_a_day_that_nobody_worked_says_so(self) -> None:
+        quiet = scrum.compile_report([make_task(1)], [], [], self.present).summary
+        assert "No work was reported" in quiet
+        assert "Away: E2." in quiet
+        off = scrum.compile_report([make_task(1)], [], [], dict.fromkeys(self.present, Decimal(0))).summary
+        assert "Nobody is at work on this day." in off
 
     def test_work_begun_and_not_reported_is_listed_with_empty_words(self) -> None:
         report = scrum.compile_report([make_task(1, state=TaskState.IN_PROGRESS), make_task(2)], [], [], self.present)
@@ -444,6 +565,36 @@ class TestClosing:
         assert (blocked.impediment_id, blocked.owner_id) == ("1", "E2")
         assert "0.25 points per person-day" in pace.description
         assert "P-TASK002" in split.description
+
+    @pytest.mark.parametrize(
+        ("days", "said"),
+        [
+            # Raised on Monday: over a weekend, five working days later.
+            ([date(2026, 1, 12)], "after 5 working days on average."),
+            ([date(2026, 1, 6), date(2026, 1, 7), date(2026, 1, 7)], "after 1.67 working days on average."),
+            ([MONDAY], "resolved, on the day that they were raised."),
+            ([None], "1 of 1 impediment resolved."),
+            ([date(2026, 1, 6), None], "after 1 working day on average of the 1 whose days are known."),
+            # The sprint's calendar does not reach there.
+            ([date(2026, 2, 6)], "1 of 1 impediment resolved."),
+        ],
+    )
+    def test_impediments_lasted_as_many_working_days_as_are_known(self, days: list[date | None], said: str) -> None:
+        blocks = [make_impediment(state=ImpedimentState.RESOLVED, resolve_time=NOW, resolve_date=day) for day in days]
+        lessons = self.end([make_task(state=TaskState.COMPLETED)], *blocks).lessons
+        assert any(text.endswith(said) for text in lessons.well), lessons.well
+
+    def test_figures_are_said_with_two_decimals_at_most(self) -> None:
+        tasks = [make_task(1, state=TaskState.COMPLETED, points=Decimal("4.44")), make_task(2)]
+        lessons = self.end(tasks, before=Decimal("0.12345")).lessons
+        said = [*lessons.well, *lessons.improve, *(item.description for item in lessons.actions)]
+        assert any("0.22 points per person-day, from 0.12" in text for text in said)
+        assert not any(re.search(r"\d\.\d{3}", text) for text in said)
+
+    def test_what_blocked_a_task_that_went_out_is_no_action(self) -> None:
+        tasks = [make_task(1, outcome=Outcome.CANCELLED, state=TaskState.CANCELLED), make_task(2)]
+        lessons = self.end(tasks, make_impediment()).lessons
+        assert not any(item.impediment_id for item in lessons.actions)
 
     def test_nothing_is_said_without_a_figure(self) -> None:
         lessons = self.end([]).lessons

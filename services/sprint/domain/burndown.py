@@ -4,26 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from enum import StrEnum
 
+from services.sprint.domain.scope import Scope, ScopeChange
 from services.sprint.domain.sprint import Sprint, SprintTask, TaskState, points_of
-
-
-class Scope(StrEnum):
-    """How a sprint's scope changed."""
-
-    ADDED = "ADDED"
-    REMOVED = "REMOVED"
-    ESTIMATED = "ESTIMATED"
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeChange:
-    """A task that came in, went out or was estimated anew, and the points that this adds."""
-
-    change_date: date
-    kind: Scope
-    points: Decimal
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
-from services.sprint.domain.burndown import Scope, ScopeChange
 from services.sprint.domain.progress import Impediment, ImpedimentState
+from services.sprint.domain.scope import Scope, ScopeChange
 from services.sprint.domain.scrum import counted, plain
 from services.sprint.domain.sprint import (
     Outcome,
@@ -20,6 +20,7 @@ from services.sprint.domain.sprint import (
 )
 
 _RATE = Decimal("0.0001")
+_SHOWN = Decimal("0.01")
 _NAMED = 5
 _MOST_ACTIONS = 100
 _LONGEST = 2000
@@ -135,11 +136,12 @@ def learn(
     `tasks` are as they stood before the end.
     """
     missed = [task for task in tasks if task.unfinished]
-    still_open = [i for i in impediments if i.state is ImpedimentState.OPEN]
+    inside = {task.task_id for task in tasks}
+    still_open = [i for i in impediments if i.state is ImpedimentState.OPEN and i.task_id in inside]
     well = [
         *_done_well(figures, missed),
         *_pace_up(figures, pace_before),
-        *_removed_well(impediments),
+        *_removed_well(sprint, impediments),
     ]
     improve = [
         *_missed(missed, figures),
@@ -176,23 +178,40 @@ def _pace_up(figures: Statistics, before: Decimal | None) -> list[str]:
     pace = figures.points_per_person_day
     if not before or not pace or pace < before * (1 + _NOTABLE):
         return []
-    return [f"Pace rose to {plain(pace)} points per person-day, from {_short(before)} in the sprints before."]
+    return [f"Pace rose to {_short(pace)} points per person-day, from {_short(before)} in the sprints before."]
 
 
 def _pace_down(figures: Statistics, before: Decimal | None) -> list[str]:
     pace = figures.points_per_person_day
     if not before or pace is None or pace > before * (1 - _NOTABLE):
         return []
-    return [f"Pace fell to {plain(pace)} points per person-day, from {_short(before)} in the sprints before."]
+    return [f"Pace fell to {_short(pace)} points per person-day, from {_short(before)} in the sprints before."]
 
 
-def _removed_well(impediments: Sequence[Impediment]) -> list[str]:
-    spans = [i.resolve_time - i.raise_time for i in impediments if i.resolve_time]
-    if not spans:
+def _removed_well(sprint: Sprint, impediments: Sequence[Impediment]) -> list[str]:
+    """How many were resolved, and after how many working days, as far as the days are known."""
+    resolved = [i for i in impediments if i.state is ImpedimentState.RESOLVED]
+    if not resolved:
         return []
-    hours = sum(span.total_seconds() for span in spans) / len(spans) / 3600
-    lasted = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
-    return [f"{len(spans)} of {counted(len(impediments), 'impediment')} resolved, after {lasted} on average."]
+    sentence = f"{len(resolved)} of {counted(len(impediments), 'impediment')} resolved"
+    spans = [_working_days(sprint, i.raise_date, i.resolve_date) for i in resolved if _known(sprint, i)]
+    if not spans:
+        return [f"{sentence}."]
+    lasted = (Decimal(sum(spans)) / len(spans)).quantize(_SHOWN)
+    which = "" if len(spans) == len(resolved) else f" of the {len(spans)} whose days are known"
+    if not lasted:
+        return [f"{sentence}, on the day that they were raised{which}."]
+    return [f"{sentence}, after {counted(lasted, 'working day')} on average{which}."]
+
+
+def _known(sprint: Sprint, impediment: Impediment) -> bool:
+    """True if the sprint's calendar reaches the day on which it was resolved."""
+    return impediment.resolve_date is not None and impediment.resolve_date <= sprint.end_date
+
+
+def _working_days(sprint: Sprint, raised: date, resolved: date | None) -> int:
+    """Working days after the one that it was raised on, up to the one that it was resolved on."""
+    return sum(raised < day <= resolved for day in sprint.working_dates) if resolved else 0
 
 
 def _missed(missed: Sequence[SprintTask], figures: Statistics) -> list[str]:
@@ -232,7 +251,7 @@ def _plan_less(figures: Statistics, missed: Sequence[SprintTask]) -> list[Action
         return []
     return [
         ActionItem(
-            f"Plan by the pace of this sprint, {plain(pace)} points per person-day: {plain(figures.planned_points)} "
+            f"Plan by the pace of this sprint, {_short(pace)} points per person-day: {plain(figures.planned_points)} "
             f"points were planned and {plain(figures.completed_points)} completed."
         )
     ]
@@ -260,4 +279,5 @@ def _names(tasks: Sequence[SprintTask]) -> str:
 
 
 def _short(number: Decimal) -> str:
-    return plain(number.quantize(_RATE))
+    """At most two decimals, as people say it."""
+    return plain(number.quantize(_SHOWN))

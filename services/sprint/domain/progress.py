@@ -5,10 +5,10 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from services.kit.errors import FailedPrecondition, NotFound
-from services.sprint.domain.sprint import SprintTask, TaskState
+from services.sprint.domain.sprint import DateOutOfRange, Sprint, SprintTask, TaskState, check_not_future
 
 # What a report of a task compares, to say which fields changed.
-_FIELDS = ("state", "progress_percent", "complete_date", "assignee_id")
+_FIELDS = ("state", "progress_percent", "complete_date", "assignee_id", "outcome")
 
 
 class ImpedimentState(StrEnum):
@@ -33,6 +33,8 @@ class Impediment:
     raise_date: date
     raise_time: datetime
     resolve_time: datetime | None = None
+    # None also where it is not known.
+    resolve_date: date | None = None
     resolution: str = ""
 
 
@@ -74,8 +76,10 @@ class ImpedimentResolved(FailedPrecondition):
         super().__init__(f"Impediment {impediment_id} is resolved already.", impediment_id=impediment_id)
 
 
-def report_progress(task: SprintTask, percent: int, day: date, now: datetime) -> SprintTask:
-    """The task after work was reported: above 0 IN_PROGRESS, at 100 COMPLETED on `day`, at 0 as it was.
+def report_progress(
+    task: SprintTask, percent: int, day: date, now: datetime, reported: datetime | None = None
+) -> SprintTask:
+    """The task after work was reported, now or at an earlier time: above 0 IN_PROGRESS, at 100 COMPLETED on `day`.
 
     Any report but one of 0 unblocks. InvalidTaskTransition for a task that is completed.
     """
@@ -88,6 +92,7 @@ def report_progress(task: SprintTask, percent: int, day: date, now: datetime) ->
         complete_date=day if percent == 100 else None,
         version=task.version + 1,
         update_time=now,
+        report_time=reported or now,
     )
 
 
@@ -103,11 +108,44 @@ def unblock(task: SprintTask, now: datetime) -> SprintTask:
     return replace(task, state=TaskState.IN_PROGRESS, version=task.version + 1, update_time=now)
 
 
-def resolve(impediment: Impediment, resolution: str, now: datetime) -> Impediment:
-    """The impediment out of the way; ImpedimentResolved if it was already."""
+def raised(
+    impediment_id: str, task: SprintTask, text: str, raised_by: str, day: date, now: datetime, owner_id: str = ""
+) -> Impediment:
+    """Something that blocks a task from now on."""
+    return Impediment(
+        impediment_id=impediment_id,
+        project_id=task.project_id,
+        sprint_id=task.sprint_id,
+        task_id=task.task_id,
+        raised_by=raised_by,
+        owner_id=owner_id,
+        text=text,
+        state=ImpedimentState.OPEN,
+        raise_date=day,
+        raise_time=now,
+    )
+
+
+def resolve(impediment: Impediment, resolution: str, day: date | None, now: datetime) -> Impediment:
+    """The impediment out of the way since a day, None = not known; ImpedimentResolved if it was already."""
     if impediment.state is ImpedimentState.RESOLVED:
         raise ImpedimentResolved(impediment.impediment_id)
-    return replace(impediment, state=ImpedimentState.RESOLVED, resolve_time=now, resolution=resolution)
+    state = ImpedimentState.RESOLVED
+    return replace(impediment, state=state, resolve_time=now, resolve_date=day, resolution=resolution)
+
+
+def day_of_resolving(given: date | None, impediment: Impediment, sprint: Sprint, today: date) -> date | None:
+    """The day that an impediment was resolved on: as given, else today; not known if the sprint's last day is past.
+
+    DateOutOfRange if it is before the day that it was raised on, or in the future.
+    """
+    if given is None:
+        # Whoever tells history without dates must not be taken to have resolved it only now.
+        return max(today, impediment.raise_date) if today <= sprint.end_date else None
+    if given < impediment.raise_date:
+        raise DateOutOfRange("resolve_date", f"must not be before it was raised, {impediment.raise_date}", given)
+    check_not_future(given, today, "resolve_date")
+    return given
 
 
 def changed_fields(before: SprintTask, after: SprintTask) -> list[str]:

@@ -137,7 +137,7 @@ def compile_report(
         PersonReport(who, who in away, tuple(parts[who][:_MOST_TASKS])) for who in sorted(parts)[:_MOST_PEOPLE]
     )
     counts = summarize(tasks)
-    summary = _summary(counts, entries, len(impediments), sorted(away))
+    summary = _summary(counts, entries, len(impediments), sorted(away), nobody=away == present.keys())
     return Report(summary, people, counts, len(present), len(reported & by_id.keys()))
 
 
@@ -204,7 +204,9 @@ def _in_figures(entry: Entry) -> str:
     return f"Progress from {entry.from_percent} % to {entry.to_percent} %."
 
 
-def _summary(counts: TaskSummary, entries: Sequence[Entry], impediments: int, away: Sequence[str]) -> str:
+def _summary(
+    counts: TaskSummary, entries: Sequence[Entry], impediments: int, away: Sequence[str], *, nobody: bool
+) -> str:
     worked = len({entry.task_id for entry in entries})
     finished = len({entry.task_id for entry in entries if entry.to_percent == 100})
     sentences = [
@@ -218,7 +220,9 @@ def _summary(counts: TaskSummary, entries: Sequence[Entry], impediments: int, aw
         sentences.append("No work was reported since the last report.")
     if impediments:
         sentences.append(f"{counted(impediments, 'impediment')} open.")
-    if away:
+    if nobody:
+        sentences.append("Nobody is at work on this day.")
+    elif away:
         sentences.append(f"Away: {', '.join(away)}.")
     return " ".join(sentences)[:LONGEST_TEXT]
 

@@ -22,6 +22,10 @@ class SprintState(StrEnum):
     ABANDONED = "ABANDONED"
 
 
+# A sprint in one of these changes no more.
+OVER = (SprintState.COMPLETED, SprintState.CLOSED_WITH_PENDING_TASKS, SprintState.ABANDONED)
+
+
 class TaskState(StrEnum):
     """Where a task stands."""
 
@@ -126,6 +130,8 @@ class SprintTask:
     update_time: datetime
     # The backlog's version of title and points.
     backlog_version: int = 0
+    # When the last report of work on it was made that had an effect.
+    report_time: datetime | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -183,6 +189,15 @@ class SprintNotInProgress(FailedPrecondition):
         super().__init__(f"Sprint {sprint_id} is {state}, not IN_PROGRESS.", sprint_id=sprint_id, state=state)
 
 
+class ProjectArchived(FailedPrecondition):
+    """The project is read-only."""
+
+    reason = "PROJECT_ARCHIVED"
+
+    def __init__(self, project_id: str) -> None:
+        super().__init__(f"Project {project_id} is archived and read-only.", project_id=project_id)
+
+
 class DateOutOfRange(InvalidArgument):
     """A day that the sprint does not allow."""
 
@@ -212,6 +227,11 @@ def day_of_work(given: date | None, start: date, end: date, today: date, field: 
     check_in_sprint(day, start, end, field)
     check_not_future(day, today, field)
     return day
+
+
+def day_in_sprint(today: date, start: date, end: date) -> date:
+    """The day of the sprint that a change of today belongs to: today, or the first or last day if that is outside."""
+    return min(end, max(start, today))
 
 
 def check_in_sprint(day: date, start: date, end: date, field: str) -> None:

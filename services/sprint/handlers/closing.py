@@ -16,6 +16,7 @@ from services.kit.convert import to_date_or_none
 from services.kit.database import Database, ReadHandle, WriteHandle
 from services.kit.gate import Context
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
+from services.kit.watch import Watch
 from services.sprint import convert, events
 from services.sprint.domain.closing import Ending, close
 from services.sprint.domain.planning import weighted_rate
@@ -31,7 +32,7 @@ from services.sprint.domain.sprint import (
 )
 from services.sprint.handlers.neighbours import Neighbours
 from services.sprint.handlers.room import Room
-from services.sprint.store import impediments, sprints, tasks
+from services.sprint.store import impediments, projects, sprints, tasks
 
 KIND = "close-sprint"
 
@@ -39,8 +40,8 @@ KIND = "close-sprint"
 class ClosingHandlers(Room):
     """CloseSprint."""
 
-    def __init__(self, database: Database, neighbours: Neighbours, sagas: Sagas, clock: Clock) -> None:
-        super().__init__(database, neighbours, sagas, clock)
+    def __init__(self, database: Database, neighbours: Neighbours, sagas: Sagas, watch: Watch, clock: Clock) -> None:
+        super().__init__(database, neighbours, sagas, watch, clock)
         steps = (Remote("give-back", self._give_back), Local("close", self._close))
         sagas.define(Definition(KIND, steps, undoable=False))
 
@@ -60,6 +61,7 @@ class ClosingHandlers(Room):
         sprint = await sprints.get(self.db.read, request.sprint_id)
         inside = await tasks.of_sprint(self.db.read, sprint.sprint_id)
         ending = await self._ending(self.db.read, sprint, inside, self._day(sprint, given))
+        await projects.check_writable(self.db.read, sprint.project_id)
         return _answer(ending, "", request.facilitator_id)
 
     async def _begin(self, request: pb.CloseSprintRequest, given: date | None) -> Saga:
@@ -68,6 +70,8 @@ class ClosingHandlers(Room):
         async with self.db.write(keyed=False) as tx:
             sprint = await sprints.lock(tx, request.sprint_id)
             day = self._day(sprint, given)
+            await projects.check_writable(tx, sprint.project_id)
+            await self.check_scope_settled(tx, sprint.sprint_id)
             await sprints.save(tx, moved(sprint, SprintState.CLOSING, self.now()))
             unfinished = await tasks.freeze(tx, sprint.sprint_id, self.now())
             state = {

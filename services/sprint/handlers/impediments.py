@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
@@ -10,11 +12,18 @@ from services.kit.database import WriteHandle
 from services.kit.gate import Context
 from services.kit.paging import page_of
 from services.sprint import convert, events
-from services.sprint.domain.progress import Impediment, TaskNotInSprint, block, resolve, unblock
-from services.sprint.domain.sprint import SprintState, SprintTask, TaskState, check_in_progress, day_of_work
-from services.sprint.handlers.progress import new_impediment
+from services.sprint.domain.progress import (
+    Impediment,
+    TaskNotInSprint,
+    block,
+    day_of_resolving,
+    raised,
+    resolve,
+    unblock,
+)
+from services.sprint.domain.sprint import SprintState, SprintTask, TaskState, day_of_work
 from services.sprint.handlers.room import Room
-from services.sprint.store import impediments, tasks
+from services.sprint.store import impediments, projects, sprints, tasks
 
 
 class ImpedimentHandlers(Room):
@@ -25,11 +34,11 @@ class ImpedimentHandlers(Room):
         given = to_date_or_none(request.raise_date, "raise_date")
         async with self.db.write() as tx:
             found = await tasks.lock_current(tx, request.task_id)
-            check_in_progress(found.task.sprint_id, found.sprint_state)
+            found.check_open()
             day = day_of_work(given, found.start_date, found.end_date, self.today(found.time_zone), "raise_date")
             task = block(found.task, self.now())
             raised_by = request.raised_by or task.assignee_id
-            impediment = new_impediment(task, request.text, raised_by, day, self.now(), request.owner_id)
+            impediment = raised(str(uuid4()), task, request.text, raised_by, day, self.now(), request.owner_id)
             await tasks.save(tx, [task])
             await impediments.insert(tx, impediment)
             events.emit_impediment(tx, impediment)
@@ -42,9 +51,13 @@ class ImpedimentHandlers(Room):
         self, request: pb.ResolveImpedimentRequest, context: Context
     ) -> pb.ResolveImpedimentResponse:
         """Something is out of the way."""
+        given = to_date_or_none(request.resolve_date, "resolve_date")
         async with self.db.write() as tx:
             impediment = await impediments.lock(tx, request.impediment_id)
-            impediment = resolve(impediment, request.resolution, self.now())
+            sprint = await sprints.get(tx, impediment.sprint_id)
+            await projects.check_writable(tx, sprint.project_id)
+            day = day_of_resolving(given, impediment, sprint, self.today(sprint.time_zone))
+            impediment = resolve(impediment, request.resolution, day, self.now())
             await impediments.resolve(tx, impediment)
             events.emit_impediment(tx, impediment)
             task = await self._go_on(tx, impediment)

@@ -101,9 +101,12 @@ class Neighbours:
         sprint_id: str,
         releases: Sequence[backlog_service_pb2.TaskRelease] = (),
         policy: backlog_service_pb2.ReleasePolicy.ValueType = backlog_service_pb2.RELEASE_POLICY_UNSPECIFIED,
+        request_id: str = "",
     ) -> None:
         """Give tasks of a sprint back; without a list, undo its whole reservation."""
-        request = backlog_service_pb2.ReleaseTasksRequest(sprint_id=sprint_id, tasks=releases, policy=policy)
+        request = backlog_service_pb2.ReleaseTasksRequest(
+            sprint_id=sprint_id, tasks=releases, policy=policy, request_id=request_id
+        )
         await self._backlog.call(
             self._tasks.ReleaseTasks,
             request,

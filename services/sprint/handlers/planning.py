@@ -16,6 +16,7 @@ from services.kit.clock import Clock
 from services.kit.database import Database, WriteHandle
 from services.kit.gate import Context
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
+from services.kit.watch import Watch
 from services.sprint import convert, events
 from services.sprint.domain.planning import (
     Limit,
@@ -31,7 +32,7 @@ from services.sprint.domain.planning import (
 from services.sprint.domain.sprint import Sprint, SprintState, moved, summarize
 from services.sprint.handlers.neighbours import Neighbours
 from services.sprint.handlers.room import Room
-from services.sprint.store import sprints, tasks
+from services.sprint.store import contents, sprints, tasks
 
 KIND = "start-sprint"
 
@@ -39,8 +40,8 @@ KIND = "start-sprint"
 class PlanningHandlers(Room):
     """StartSprint."""
 
-    def __init__(self, database: Database, neighbours: Neighbours, sagas: Sagas, clock: Clock) -> None:
-        super().__init__(database, neighbours, sagas, clock)
+    def __init__(self, database: Database, neighbours: Neighbours, sagas: Sagas, watch: Watch, clock: Clock) -> None:
+        super().__init__(database, neighbours, sagas, watch, clock)
         steps = (Remote("reserve", self._reserve, self._release), Local("start", self._start))
         sagas.define(Definition(KIND, steps, undoable=True))
 
@@ -135,9 +136,9 @@ class PlanningHandlers(Room):
                 events.emit_abandoned(tx, abandoned)
 
     async def _start(self, tx: WriteHandle, state: State) -> State:
-        reserved = [convert.reserved_in(kept) for kept in state.pop("reserved")]
-        candidates = [task.candidate for task in reserved]
         planning = await sprints.lock(tx, state["sprint_id"])
+        reserved = await contents.newest(tx, [convert.reserved_in(kept) for kept in state.pop("reserved")])
+        candidates = [task.candidate for task in reserved]
         given = keep_assignees(candidates) if state["leave_unassigned"] else assign(candidates, planning.members)
         versions = await tasks.last_versions(tx, list(given.assignees))
         sprint, planned = begin(planning, reserved, given.assignees, versions, self.now())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from uuid import uuid4
 
 from dsm.events.v1 import sprint_events_pb2
@@ -12,9 +12,9 @@ from dsm.sprint.v1 import sprint_service_pb2 as pb
 from services.kit.convert import to_date_or_none
 from services.kit.gate import Context
 from services.sprint import convert, events
-from services.sprint.domain.progress import Impediment, ImpedimentState, block, report_progress
+from services.sprint.domain.progress import block, raised, report_progress
 from services.sprint.domain.scrum import Entry
-from services.sprint.domain.sprint import SprintTask, check_in_progress, day_of_work
+from services.sprint.domain.sprint import SprintTask, day_of_work
 from services.sprint.handlers.room import Room
 from services.sprint.store import impediments, tasks
 from services.sprint.store.tasks import Current
@@ -59,7 +59,7 @@ class ProgressHandlers(Room):
         async with self.db.write() as tx:
             work = self._work(request, await tasks.lock_current(tx, request.task_id))
             await tasks.save(tx, [work.after])
-            await tasks.add_entries(tx, work.after.sprint_id, [work.entry])
+            await tasks.add_entries(tx, [(work.after.sprint_id, work.entry)])
             events.emit_task(tx, work.after, _payload(work))
             return tx.reply(pb.UpdateTaskProgressResponse(task=convert.from_task(work.after)))
 
@@ -68,9 +68,9 @@ class ProgressHandlers(Room):
         async with self.db.write() as tx:
             work = self._work(request, await tasks.lock_current(tx, request.task_id))
             task = block(work.after, self.now())
-            impediment = new_impediment(task, request.impediment, work.entry.employee_id, work.day, self.now())
+            impediment = raised(str(uuid4()), task, request.impediment, work.entry.employee_id, work.day, self.now())
             await tasks.save(tx, [task])
-            await tasks.add_entries(tx, task.sprint_id, [work.entry])
+            await tasks.add_entries(tx, [(task.sprint_id, work.entry)])
             await impediments.insert(tx, impediment)
             payload = events.task_updated(work.before, task, work_date=work.day, employee_id=work.entry.employee_id)
             events.emit_task(tx, task, payload)
@@ -82,7 +82,7 @@ class ProgressHandlers(Room):
             )
 
     def _work(self, request: pb.UpdateTaskProgressRequest, found: Current) -> Work:
-        check_in_progress(found.task.sprint_id, found.sprint_state)
+        found.check_open()
         given = to_date_or_none(request.work_date, "work_date")
         day = day_of_work(given, found.start_date, found.end_date, self.today(found.time_zone), "work_date")
         after = report_progress(found.task, request.progress_percent, day, self.now())
@@ -101,21 +101,3 @@ class ProgressHandlers(Room):
 
 def _payload(work: Work) -> sprint_events_pb2.SprintTaskUpdated:
     return events.task_updated(work.before, work.after, work_date=work.day, employee_id=work.entry.employee_id)
-
-
-def new_impediment(
-    task: SprintTask, text: str, raised_by: str, day: date, now: datetime, owner_id: str = ""
-) -> Impediment:
-    """Something that blocks a task from now on."""
-    return Impediment(
-        impediment_id=str(uuid4()),
-        project_id=task.project_id,
-        sprint_id=task.sprint_id,
-        task_id=task.task_id,
-        raised_by=raised_by,
-        owner_id=owner_id,
-        text=text,
-        state=ImpedimentState.OPEN,
-        raise_date=day,
-        raise_time=now,
-    )

@@ -4,19 +4,25 @@ from datetime import date, datetime
 
 from services.kit import call
 from services.kit.clock import Clock, day_in
-from services.kit.database import AlreadyAnswered, Database
+from services.kit.database import AlreadyAnswered, Database, WriteHandle
 from services.kit.errors import RequestIdReused
 from services.kit.saga import Sagas
+from services.kit.watch import Watch
+from services.sprint.domain.scope import ScopeChanging
 from services.sprint.handlers.neighbours import Neighbours
+
+# Sagas that change a sprint's scope; the key of one is its sprint and task.
+ADD, REMOVE = "add-task", "remove-task"
 
 
 class Room:
-    """Database, neighbours, sagas and clock."""
+    """Database, neighbours, sagas, watchers and clock."""
 
-    def __init__(self, database: Database, neighbours: Neighbours, sagas: Sagas, clock: Clock) -> None:
+    def __init__(self, database: Database, neighbours: Neighbours, sagas: Sagas, watch: Watch, clock: Clock) -> None:
         self.db = database
         self.neighbours = neighbours
         self.sagas = sagas
+        self.watch = watch
         self.clock = clock
 
     def now(self) -> datetime:
@@ -26,6 +32,11 @@ class Room:
     def today(self, time_zone: str) -> date:
         """The present day in a project's time zone."""
         return day_in(self.clock(), time_zone)
+
+    async def check_scope_settled(self, tx: WriteHandle, sprint_id: str, task_id: str = "") -> None:
+        """ScopeChanging if the task, or any of the sprint, is just being added or taken out. Lock the sprint first."""
+        if await self.sagas.any_open(tx, (ADD, REMOVE), scope_key(sprint_id, task_id)):
+            raise ScopeChanging(sprint_id)
 
     async def rejoin(self, kind: str, key: str) -> None:
         """If another call with the same request_id has begun this flow, wait for its answer; else return."""
@@ -40,3 +51,8 @@ class Room:
         # It may have ended between two looks.
         if await self.db.find_answer(mine):
             raise AlreadyAnswered
+
+
+def scope_key(sprint_id: str, task_id: str) -> str:
+    """What changes of a task's being in a sprint are known by; without a task, what all of the sprint begin with."""
+    return f"{sprint_id}/{task_id}"

@@ -19,7 +19,7 @@ from services.sprint.domain.progress import ImpedimentState, report_progress
 from services.sprint.domain.scrum import Entry, Report, Simulated, compile_report, day_of_report, simulate_day
 from services.sprint.domain.sprint import Sprint, SprintTask, check_in_progress
 from services.sprint.handlers.room import Room
-from services.sprint.store import impediments, scrums, sprints, tasks
+from services.sprint.store import impediments, projects, scrums, sprints, tasks
 from services.sprint.store.scrums import StoredReport
 
 
@@ -46,6 +46,7 @@ class ScrumHandlers(Room):
         if first := await scrums.get(self.db.read, sprint.sprint_id, given or today):
             return _again(first)
         check_in_progress(sprint.sprint_id, sprint.state)
+        await projects.check_writable(self.db.read, sprint.project_id)
         day = day_of_report(given, sprint, today, await scrums.last_day(self.db.read, sprint.sprint_id))
         present, simulate = await asyncio.gather(
             self.neighbours.at_work(sprint.project_id, day), self._simulates(request, sprint.project_id)
@@ -78,7 +79,7 @@ class ScrumHandlers(Room):
         worked = [report_progress(step.task, step.percent, meeting.day, self.now()) for step in made]
         entries = [_entry(step, after, meeting.day) for step, after in zip(made, worked, strict=True)]
         await tasks.save(tx, worked)
-        await tasks.add_entries(tx, sprint.sprint_id, entries)
+        await tasks.add_entries(tx, [(sprint.sprint_id, entry) for entry in entries])
         for step, after in zip(made, worked, strict=True):
             payload = events.task_updated(step.task, after, work_date=meeting.day, employee_id=after.assignee_id)
             events.emit_task(tx, after, payload)

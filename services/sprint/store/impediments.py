@@ -1,5 +1,6 @@
 """Impediments."""
 
+from collections.abc import Collection
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ _OPEN_OF_TASK = """
     SELECT count(*) FROM impediment
     WHERE task_id = %(task_id)s AND sprint_id = %(sprint_id)s AND state = 'OPEN'
 """
+_OPEN_TEXTS = "SELECT task_id, text FROM impediment WHERE task_id = ANY(%(task_ids)s) AND state = 'OPEN'"
 _PAGE = """
     SELECT * FROM impediment WHERE true {filters}
     ORDER BY raise_time DESC, impediment_id DESC LIMIT %(limit)s
@@ -23,12 +25,13 @@ _PAGE = """
 _FILTERS = ("project_id", "sprint_id", "task_id", "state")
 _INSERT = """
     INSERT INTO impediment (impediment_id, project_id, sprint_id, task_id, raised_by, owner_id, text, state,
-                            raise_date, raise_time, resolve_time, resolution)
+                            raise_date, raise_time, resolve_time, resolve_date, resolution)
     VALUES (%(impediment_id)s, %(project_id)s, %(sprint_id)s, %(task_id)s, %(raised_by)s, %(owner_id)s, %(text)s,
-            %(state)s, %(raise_date)s, %(raise_time)s, %(resolve_time)s, %(resolution)s)
+            %(state)s, %(raise_date)s, %(raise_time)s, %(resolve_time)s, %(resolve_date)s, %(resolution)s)
 """
 _RESOLVE = """
-    UPDATE impediment SET state = %(state)s, resolve_time = %(resolve_time)s, resolution = %(resolution)s
+    UPDATE impediment SET state = %(state)s, resolve_time = %(resolve_time)s, resolve_date = %(resolve_date)s,
+                          resolution = %(resolution)s
     WHERE impediment_id = %(impediment_id)s
 """
 
@@ -49,6 +52,12 @@ async def of_sprint(db: ReadHandle, sprint_id: str) -> list[Impediment]:
 async def open_count(db: ReadHandle, sprint_id: str, task_id: str) -> int:
     """How many impediments of a task were raised in a sprint and are still open."""
     return int(await db.value(_OPEN_OF_TASK, {"sprint_id": sprint_id, "task_id": task_id}))
+
+
+async def open_texts(db: ReadHandle, task_ids: Collection[str]) -> set[tuple[str, str]]:
+    """What blocks some tasks, as (task id, text)."""
+    rows = await db.rows(_OPEN_TEXTS, {"task_ids": list(task_ids)})
+    return {(row["task_id"], row["text"]) for row in rows}
 
 
 async def page(db: ReadHandle, page: Page, **wanted: str) -> list[Impediment]:

@@ -11,10 +11,18 @@ from psycopg.rows import dict_row, kwargs_row
 
 from services.kit.database import Database, ReadHandle, Row, WriteHandle
 from services.kit.paging import Page
-from services.sprint.domain.burndown import Scope, ScopeChange
 from services.sprint.domain.progress import TaskNotInSprint
+from services.sprint.domain.scope import Scope, ScopeChange
 from services.sprint.domain.scrum import Entry
-from services.sprint.domain.sprint import Outcome, SprintState, SprintTask, TaskState, TaskSummary
+from services.sprint.domain.sprint import (
+    Outcome,
+    ProjectArchived,
+    SprintState,
+    SprintTask,
+    TaskState,
+    TaskSummary,
+    check_in_progress,
+)
 
 _COLUMNS = ", ".join(f"t.{field.name}" for field in fields(SprintTask))
 _OF_SPRINT = f"SELECT {_COLUMNS} FROM sprint_task t WHERE sprint_id = %(sprint_id)s ORDER BY position, task_id"
@@ -36,24 +44,36 @@ _SUMMARIES = """
     GROUP BY sprint_id
 """
 _CURRENT = f"""
-    SELECT {_COLUMNS}, s.state AS sprint_state, s.start_date, s.end_date, s.time_zone
-    FROM sprint_task t JOIN sprint s USING (sprint_id)
-    WHERE t.task_id = %(task_id)s AND t.outcome IS NULL
+    SELECT {_COLUMNS}, s.state AS sprint_state, s.start_date, s.end_date, s.time_zone,
+           coalesce(p.status = 'ARCHIVED', false) AS archived
+    FROM sprint_task t JOIN sprint s USING (sprint_id) LEFT JOIN project_state p ON p.project_id = t.project_id
+    WHERE t.task_id = ANY(%(task_ids)s) AND t.outcome IS NULL
 """
-_LOCK = "SELECT 1 FROM sprint_task WHERE task_id = %(task_id)s AND outcome IS NULL FOR UPDATE"
+_LOCK = """
+    SELECT 1 FROM sprint_task WHERE task_id = ANY(%(task_ids)s) AND outcome IS NULL ORDER BY task_id FOR UPDATE
+"""
+_ONE = f"SELECT {_COLUMNS} FROM sprint_task t WHERE sprint_id = %(sprint_id)s AND task_id = %(task_id)s"
 _LAST_VERSIONS = """
     SELECT task_id, max(version) AS version FROM sprint_task WHERE task_id = ANY(%(task_ids)s) GROUP BY task_id
 """
 _INSERT = """
     INSERT INTO sprint_task (sprint_id, task_id, project_id, title, points, state, assignee_id, progress_percent,
-                             version, backlog_version, position, add_date, update_time)
+                             version, backlog_version, position, add_date, update_time, report_time)
     VALUES (%(sprint_id)s, %(task_id)s, %(project_id)s, %(title)s, %(points)s, %(state)s, %(assignee_id)s,
-            %(progress_percent)s, %(version)s, %(backlog_version)s, %(position)s, %(add_date)s, %(update_time)s)
+            %(progress_percent)s, %(version)s, %(backlog_version)s, %(position)s, %(add_date)s, %(update_time)s,
+            (SELECT max(o.report_time) FROM sprint_task o WHERE o.task_id = %(task_id)s))
+    ON CONFLICT (sprint_id, task_id) DO UPDATE
+    SET title = excluded.title, points = excluded.points, state = excluded.state, assignee_id = excluded.assignee_id,
+        progress_percent = excluded.progress_percent, version = excluded.version,
+        backlog_version = excluded.backlog_version, position = excluded.position, add_date = excluded.add_date,
+        complete_date = NULL, outcome = NULL, update_time = excluded.update_time
 """
+_NEXT_POSITION = "SELECT coalesce(max(position), 0) + 1 FROM sprint_task WHERE sprint_id = %(sprint_id)s"
 # Only over the version that was read: whoever changed the task meanwhile, also by closing its sprint, had moved it on.
 _CHANGE = """
     UPDATE sprint_task SET state = %(state)s, progress_percent = %(progress_percent)s, version = %(version)s,
-                           complete_date = %(complete_date)s, update_time = %(update_time)s
+                           complete_date = %(complete_date)s, update_time = %(update_time)s,
+                           report_time = %(report_time)s
     WHERE sprint_id = %(sprint_id)s AND task_id = %(task_id)s AND version = %(version)s - 1
 """
 _ENTRY = """
@@ -64,7 +84,8 @@ _ENTRY = """
 """
 _SAVE_ALL = """
     UPDATE sprint_task SET state = %(state)s, progress_percent = %(progress_percent)s, version = %(version)s,
-                           complete_date = %(complete_date)s, outcome = %(outcome)s, update_time = %(update_time)s
+                           complete_date = %(complete_date)s, outcome = %(outcome)s, update_time = %(update_time)s,
+                           assignee_id = %(assignee_id)s, report_time = %(report_time)s
     WHERE sprint_id = %(sprint_id)s AND task_id = %(task_id)s
 """
 # Moves the versions of what is unfinished on: progress that read the older ones comes too late, and sees why.
@@ -87,26 +108,9 @@ _SCOPE = """
     SELECT change_date, kind, points FROM scope_change WHERE sprint_id = %(sprint_id)s
     ORDER BY change_date, scope_change_id
 """
-# A batch may hold several changes of a task: the newest counts. What changed in points is a change of scope.
-_FOLLOW = """
-    WITH news AS (
-        SELECT DISTINCT ON (task_id) * FROM unnest(
-            %(task_ids)s::text[], %(titles)s::text[], %(points)s::numeric[], %(versions)s::bigint[]
-        ) AS n(task_id, title, points, version) ORDER BY task_id, version DESC
-    ), old AS (
-        SELECT t.sprint_id, t.task_id, t.points, s.time_zone, s.start_date, s.end_date
-        FROM sprint_task t JOIN sprint s USING (sprint_id) JOIN news n ON n.task_id = t.task_id
-        WHERE t.outcome IS NULL AND t.backlog_version < n.version
-        ORDER BY t.task_id FOR UPDATE OF t
-    ), followed AS (
-        UPDATE sprint_task t SET title = n.title, points = n.points, backlog_version = n.version
-        FROM news n JOIN old o USING (task_id)
-        WHERE t.sprint_id = o.sprint_id AND t.task_id = o.task_id
-        RETURNING t.sprint_id, t.task_id, coalesce(t.points, 0) - coalesce(o.points, 0) AS added,
-                  least(o.end_date, greatest(o.start_date, (%(now)s AT TIME ZONE o.time_zone)::date)) AS day
-    )
-    INSERT INTO scope_change (sprint_id, task_id, change_date, kind, points)
-    SELECT sprint_id, task_id, day, 'ESTIMATED', added FROM followed WHERE added <> 0
+_CHANGE_SCOPE = """
+    INSERT INTO scope_change (sprint_id, task_id, change_date, kind, points, reason)
+    VALUES (%(sprint_id)s, %(task_id)s, %(change_date)s, %(kind)s, %(points)s, %(reason)s)
 """
 
 
@@ -119,6 +123,13 @@ class Current:
     start_date: date
     end_date: date
     time_zone: str
+    archived: bool
+
+    def check_open(self) -> None:
+        """SprintNotInProgress or ProjectArchived unless work in the sprint is possible."""
+        check_in_progress(self.task.sprint_id, self.sprint_state)
+        if self.archived:
+            raise ProjectArchived(self.task.project_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +166,36 @@ async def summaries(db: ReadHandle, sprint_ids: Collection[str]) -> dict[str, Ta
     return {sprint_id: TaskSummary(**found.get(sprint_id, {})) for sprint_id in sprint_ids}
 
 
-async def current(db: ReadHandle, task_id: str) -> Current:
-    """A task in the open sprint that it is in; TaskNotInSprint."""
-    found = await db.maybe(_CURRENT, {"task_id": task_id}, row=_current_row)
-    if found is None:
-        raise TaskNotInSprint(task_id)
+async def get(db: ReadHandle, sprint_id: str, task_id: str) -> SprintTask:
+    """A task that is or was in a sprint."""
+    return await db.one(_ONE, {"sprint_id": sprint_id, "task_id": task_id}, row=_row)
+
+
+async def find_current(db: ReadHandle, task_id: str) -> Current | None:
+    """A task in the open sprint that it is in, if it is in one."""
+    return await db.maybe(_CURRENT, {"task_ids": [task_id]}, row=_current_row)
+
+
+async def current(db: ReadHandle, task_id: str, sprint_id: str = "") -> Current:
+    """The same; TaskNotInSprint if it is in none, or in another than `sprint_id`, if that is given."""
+    found = await find_current(db, task_id)
+    if found is None or (sprint_id and found.task.sprint_id != sprint_id):
+        raise TaskNotInSprint(task_id, sprint_id or None)
     return found
 
 
-async def lock_current(tx: WriteHandle, task_id: str) -> Current:
+async def lock_current(tx: WriteHandle, task_id: str, sprint_id: str = "") -> Current:
     """The same, which nobody else changes until the transaction ends."""
-    await tx.value(_LOCK, {"task_id": task_id})
+    await tx.value(_LOCK, {"task_ids": [task_id]})
     # Read after the lock was waited for: the lock's own statement would still see the sprint as it was before.
-    return await current(tx, task_id)
+    return await current(tx, task_id, sprint_id)
+
+
+async def lock_all_current(tx: WriteHandle, task_ids: Collection[str]) -> dict[str, Current]:
+    """Those of some tasks that are in open sprints, by id, which nobody else changes until the transaction ends."""
+    params = {"task_ids": sorted(task_ids)}
+    await tx.rows(_LOCK, params)
+    return {found.task.task_id: found for found in await tx.all(_CURRENT, params, row=_current_row)}
 
 
 async def last_versions(db: ReadHandle, task_ids: Collection[str]) -> dict[str, int]:
@@ -176,8 +204,13 @@ async def last_versions(db: ReadHandle, task_ids: Collection[str]) -> dict[str, 
     return {row["task_id"]: row["version"] for row in rows}
 
 
+async def next_position(db: ReadHandle, sprint_id: str) -> int:
+    """The position after a sprint's last task."""
+    return int(await db.value(_NEXT_POSITION, {"sprint_id": sprint_id}))
+
+
 async def insert(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
-    """Put tasks into a sprint."""
+    """Put tasks into a sprint, also those that were in it before and went out."""
     await tx.execute_many(_INSERT, [_params(task) for task in tasks])
 
 
@@ -201,9 +234,9 @@ async def save(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
     await tx.execute_many(_SAVE_ALL, [_params(task) for task in tasks])
 
 
-async def add_entries(tx: WriteHandle, sprint_id: str, entries: Sequence[Entry]) -> None:
-    """Store work reported on tasks that were locked."""
-    await tx.execute_many(_ENTRY, [_entry_params(sprint_id, entry) for entry in entries])
+async def add_entries(tx: WriteHandle, entries: Sequence[tuple[str, Entry]]) -> None:
+    """Store work reported on tasks that were locked, each with its sprint's id."""
+    await tx.execute_many(_ENTRY, [_entry_params(sprint_id, entry) for sprint_id, entry in entries])
 
 
 async def freeze(tx: WriteHandle, sprint_id: str, now: object) -> list[SprintTask]:
@@ -226,9 +259,10 @@ async def scope_changes(db: ReadHandle, sprint_id: str) -> list[ScopeChange]:
     return await db.all(_SCOPE, {"sprint_id": sprint_id}, row=kwargs_row(_scope_change))
 
 
-async def follow_backlog(tx: WriteHandle, news: Row) -> None:
-    """Take title and points of open sprints' tasks from newer versions of the backlog."""
-    await tx.execute(_FOLLOW, news)
+async def change_scope(tx: WriteHandle, sprint_id: str, task_id: str, change: ScopeChange, reason: str = "") -> None:
+    """Store that a task came in or went out."""
+    params = {field.name: getattr(change, field.name) for field in fields(change)}
+    await tx.execute(_CHANGE_SCOPE, params | {"sprint_id": sprint_id, "task_id": task_id, "reason": reason})
 
 
 def _place(task: SprintTask) -> tuple[int, str]:
@@ -247,8 +281,10 @@ def _task(*, state: str, outcome: str | None, **plain: Any) -> SprintTask:
     return SprintTask(state=TaskState(state), outcome=Outcome(outcome) if outcome else None, **plain)
 
 
-def _current(*, sprint_state: str, start_date: date, end_date: date, time_zone: str, **task: Any) -> Current:
-    return Current(_task(**task), SprintState(sprint_state), start_date, end_date, time_zone)
+def _current(
+    *, sprint_state: str, start_date: date, end_date: date, time_zone: str, archived: bool, **task: Any
+) -> Current:
+    return Current(_task(**task), SprintState(sprint_state), start_date, end_date, time_zone, archived)
 
 
 def _stored_entry(*, entry_id: int, **plain: Any) -> StoredEntry:
