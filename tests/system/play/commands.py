@@ -1,0 +1,383 @@
+"""What clients send: plausible commands, of which many are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import date, timedelta
+from random import Random
+from typing import Any
+
+from dsm.backlog.v1 import backlog_service_pb2 as backlog
+from dsm.backlog.v1 import task_pb2
+from dsm.project.v1 import calendar_pb2, project_pb2
+from dsm.project.v1 import project_service_pb2 as project
+from dsm.sprint.v1 import sprint_service_pb2 as sprint
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from tests.system.play.stage import Ground, Stage, uuid_of
+
+_MONDAY = date(2025, 3, 3)
+_POINTS = (None, 0.5, 1, 2, 3, 5, 8, 13)
+_POLICIES = tuple(backlog.ReleasePolicy.values())
+
+
+class Client:
+    """One client: it picks what it sends by its own random numbers, and from what all clients know.
+
+    An `insistent` one sends every command so many times at once.
+    """
+
+    def __init__(self, stage: Stage, name: str, rng: Random, *, insistent: int = 0) -> None:
+        self.stage = stage
+        self.name = name
+        self.rng = rng
+        self._insistent = insistent
+
+    async def play(self, commands: int) -> None:
+        """Send so many commands, one after the other."""
+        for command in self.rng.choices(list(COMMANDS), list(COMMANDS.values()), k=commands):
+            await command(self, self.rng.choices(self.stage.grounds, (3, 1))[0])
+
+    async def tell(self, name: str, request: Any) -> Any:
+        """Send a command: some with a request_id, and of these some twice at once; a dry run keeps no answer."""
+        times = 1
+        if (self._insistent or self.maybe(0.4)) and not getattr(request, "dry_run", False):
+            request.request_id = uuid_of(self.rng)
+            times = self._insistent or self.rng.choice((1, 2))
+        return await self.stage.tell(self.name, name, request, times=times)
+
+    def maybe(self, chance: float) -> bool:
+        """True with a chance."""
+        return self.rng.random() < chance
+
+    def person(self, ground: Ground) -> str:
+        """Somebody, or nobody."""
+        return self.rng.choice([*ground.people, ""])
+
+    def task(self, ground: Ground) -> str:
+        """One of the last tasks or of the open sprint's; seldom another project's, or one that never was."""
+        if self.maybe(0.02):
+            return f"{ground.project_id}-TASK999"
+        tasks = self.stage.grounds[0].tasks if self.maybe(0.02) else [*ground.tasks[-20:], *ground.planned]
+        return self.rng.choice(tasks or [f"{ground.project_id}-TASK001"])
+
+    def planned(self, ground: Ground) -> str:
+        """A task that is probably in the open sprint."""
+        return self.rng.choice(ground.planned) if ground.planned and self.maybe(0.85) else self.task(ground)
+
+    def tasks(self, ground: Ground, most: int) -> list[str]:
+        """Some tasks, none twice, in any order."""
+        found = list(dict.fromkeys(self.task(ground) for _ in range(self.rng.randint(1, most))))
+        self.rng.shuffle(found)
+        return found
+
+    def story(self, ground: Ground) -> str:
+        """A story."""
+        return self.rng.choice(ground.stories or [f"{ground.project_id}-STORY001"])
+
+    def sprint(self, ground: Ground) -> str:
+        """A sprint: mostly the last one."""
+        known = list(ground.sprints) or [f"{ground.project_id}-S01"]
+        return known[-1] if self.maybe(0.9) else self.rng.choice(known)
+
+    def day(self, ground: Ground) -> str:
+        """A day about the last sprint, or none."""
+        if self.maybe(0.3):
+            return ""
+        first, last = list(ground.sprints.values())[-1] if ground.sprints else (_MONDAY, _MONDAY)
+        return (first + timedelta(days=self.rng.randint(-1, (last - first).days + 1))).isoformat()
+
+    def content(self, ground: Ground) -> task_pb2.Task:
+        """A new task's content."""
+        depends_on = self.tasks(ground, 2) if self.maybe(0.1) else []
+        return task_pb2.Task(
+            title=f"Task {self.rng.randrange(10**6)}",
+            points=self.rng.choice(_POINTS),
+            assignee_id=self.person(ground) if self.maybe(0.3) else "",
+            priority=self.rng.choice(task_pb2.Priority.values()),
+            depends_on=depends_on,
+            tags=self.rng.sample(("api", "ui", "db"), k=self.rng.randint(0, 2)),
+        )
+
+    def update(self, ground: Ground, task_id: str) -> dict[str, Any]:
+        """A change of a task's content, as the fields of an update."""
+        names = ("title", "points", "priority", "tags", "depends_on", "parent_task_id")
+        paths = self.rng.sample(names, k=self.rng.randint(1, 2))
+        task = self.content(ground)
+        task.task_id = task_id
+        task.parent_task_id = self.task(ground) if self.maybe(0.5) else ""
+        # None of them is there to be read but those that the mask names; an assignee is no content.
+        task.ClearField("assignee_id")
+        return {"task": task, "update_mask": FieldMask(paths=paths)}
+
+
+Command = Callable[[Client, Ground], Awaitable[None]]
+
+
+# --- backlog -------------------------------------------------------------------------------------
+
+
+async def create_task(client: Client, ground: Ground) -> None:
+    task = client.content(ground)
+    task.project_id = ground.project_id
+    if answer := await client.tell("CreateTask", backlog.CreateTaskRequest(task=task)):
+        ground.tasks.append(answer.task.task_id)
+
+
+async def create_tasks(client: Client, ground: Ground) -> None:
+    tasks = [client.content(ground) for _ in range(client.rng.randint(1, 12))]
+    request = backlog.BatchCreateTasksRequest(project_id=ground.project_id, tasks=tasks)
+    if answer := await client.tell("BatchCreateTasks", request):
+        ground.tasks += [task.task_id for task in answer.tasks]
+
+
+async def generate(client: Client, ground: Ground) -> None:
+    request = backlog.GenerateBacklogRequest(project_id=ground.project_id, count=client.rng.randint(1, 5))
+    if answer := await client.tell("GenerateBacklog", request):
+        ground.tasks += [task.task_id for task in answer.tasks]
+
+
+async def update_task(client: Client, ground: Ground) -> None:
+    await client.tell("UpdateTask", backlog.UpdateTaskRequest(**client.update(ground, client.task(ground))))
+
+
+async def update_tasks(client: Client, ground: Ground) -> None:
+    updates = [backlog.TaskUpdate(**client.update(ground, task_id)) for task_id in client.tasks(ground, 6)]
+    await client.tell(
+        "BatchUpdateTasks", backlog.BatchUpdateTasksRequest(project_id=ground.project_id, updates=updates)
+    )
+
+
+async def delete_task(client: Client, ground: Ground) -> None:
+    await client.tell("DeleteTask", backlog.DeleteTaskRequest(task_id=client.task(ground)))
+
+
+async def rank_task(client: Client, ground: Ground) -> None:
+    other = client.task(ground)
+    place = {"before_task_id": other} if client.maybe(0.5) else {"after_task_id": other}
+    await client.tell("RankTask", backlog.RankTaskRequest(task_id=client.task(ground), **place))
+
+
+async def assign_task(client: Client, ground: Ground) -> None:
+    request = backlog.AssignTaskRequest(task_id=client.task(ground), assignee_id=client.person(ground))
+    await client.tell("AssignTask", request)
+
+
+async def start_task(client: Client, ground: Ground) -> None:
+    await client.tell("StartTask", backlog.StartTaskRequest(task_id=client.task(ground)))
+
+
+async def complete_task(client: Client, ground: Ground) -> None:
+    await client.tell("CompleteTask", backlog.CompleteTaskRequest(task_id=client.task(ground)))
+
+
+async def cancel_task(client: Client, ground: Ground) -> None:
+    await client.tell("CancelTask", backlog.CancelTaskRequest(task_id=client.task(ground)))
+
+
+async def reopen_task(client: Client, ground: Ground) -> None:
+    await client.tell("ReopenTask", backlog.ReopenTaskRequest(task_id=client.task(ground)))
+
+
+async def create_story(client: Client, ground: Ground) -> None:
+    story = task_pb2.Story(project_id=ground.project_id, title="A story")
+    if answer := await client.tell("CreateStory", backlog.CreateStoryRequest(story=story)):
+        ground.stories.append(answer.story.story_id)
+
+
+async def update_story(client: Client, ground: Ground) -> None:
+    story = task_pb2.Story(story_id=client.story(ground), title=f"Story {client.rng.randrange(100)}")
+    await client.tell("UpdateStory", backlog.UpdateStoryRequest(story=story, update_mask=FieldMask(paths=["title"])))
+
+
+async def delete_story(client: Client, ground: Ground) -> None:
+    await client.tell("DeleteStory", backlog.DeleteStoryRequest(story_id=client.story(ground)))
+
+
+async def link_tasks(client: Client, ground: Ground) -> None:
+    request = backlog.LinkTasksRequest(story_id=client.story(ground), task_ids=client.tasks(ground, 5))
+    await client.tell("LinkTasks", request)
+
+
+async def unlink_tasks(client: Client, ground: Ground) -> None:
+    request = backlog.UnlinkTasksRequest(story_id=client.story(ground), task_ids=client.tasks(ground, 5))
+    await client.tell("UnlinkTasks", request)
+
+
+# --- projects ------------------------------------------------------------------------------------
+
+
+async def set_status(client: Client, ground: Ground) -> None:
+    """Seldom out of work, and soon back."""
+    status = client.rng.choices(project_pb2.ProjectStatus.values()[1:], (8, 1, 1))[0]
+    request = project.SetProjectStatusRequest(project_id=ground.project_id, status=status)
+    await client.tell("SetProjectStatus", request)
+
+
+async def add_pto(client: Client, ground: Ground) -> None:
+    start = _MONDAY + timedelta(days=client.rng.randint(0, 40))
+    pto = calendar_pb2.Pto(
+        employee_id=client.rng.choice(ground.people),
+        start_date=start.isoformat(),
+        end_date=(start + timedelta(days=client.rng.randint(-1, 6))).isoformat(),
+        starts_at_midday=client.maybe(0.2),
+    )
+    if answer := await client.tell("AddPto", project.AddPtoRequest(pto=pto)):
+        ground.pto.append(answer.pto.pto_id)
+
+
+async def cancel_pto(client: Client, ground: Ground) -> None:
+    if ground.pto:
+        await client.tell("CancelPto", project.CancelPtoRequest(pto_id=client.rng.choice(ground.pto)))
+
+
+async def assign_members(client: Client, ground: Ground) -> None:
+    start = _MONDAY + timedelta(days=client.rng.randint(0, 40))
+    places = [
+        project.TeamAssignment(
+            employee_id=employee_id,
+            allocation_percent=client.rng.choice((10, 50, 60, 100)),
+            start_date=start.isoformat() if client.maybe(0.3) else "",
+            end_date=(start + timedelta(days=20)).isoformat() if client.maybe(0.2) else "",
+        )
+        for employee_id in client.rng.sample(ground.people, k=client.rng.randint(1, 2))
+    ]
+    request = project.AssignTeamMembersRequest(project_id=ground.project_id, assignments=places)
+    await client.tell("AssignTeamMembers", request)
+
+
+async def remove_member(client: Client, ground: Ground) -> None:
+    employee_id = client.rng.choice(ground.people[1:])
+    request = project.RemoveTeamMemberRequest(project_id=ground.project_id, employee_id=employee_id)
+    await client.tell("RemoveTeamMember", request)
+
+
+# --- sprints -------------------------------------------------------------------------------------
+
+
+async def start_sprint(client: Client, ground: Ground) -> None:
+    request = sprint.StartSprintRequest(
+        project_id=ground.project_id,
+        start_date=(_MONDAY + timedelta(days=client.rng.randint(0, 14))).isoformat(),
+        duration_weeks=client.rng.randint(0, 3),
+        leave_unassigned=client.maybe(0.2),
+    )
+    limit = client.rng.randrange(4)
+    if limit == 0:
+        request.max_tasks = client.rng.randint(1, 12)
+    elif limit == 1:
+        request.max_points = client.rng.choice((0.5, 8, 40))
+    elif limit == 2:
+        request.task_ids.extend(client.tasks(ground, 6))
+    if answer := await client.tell("StartSprint", request):
+        begun = answer.sprint
+        ground.planned[:] = [task.task_id for task in begun.tasks]
+        ground.sprints[begun.sprint_id] = date.fromisoformat(begun.start_date), date.fromisoformat(begun.end_date)
+
+
+async def report_progress(client: Client, ground: Ground) -> None:
+    request = sprint.UpdateTaskProgressRequest(
+        task_id=client.planned(ground),
+        progress_percent=client.rng.choice((0, 1, 20, 50, 80, 99, 100)),
+        work_note="Worked.",
+        impediment="No access." if client.maybe(0.1) else "",
+        work_date=client.day(ground),
+        employee_id=client.person(ground),
+    )
+    if (answer := await client.tell("UpdateTaskProgress", request)) and answer.HasField("impediment"):
+        ground.impediments.append(answer.impediment.impediment_id)
+
+
+async def raise_impediment(client: Client, ground: Ground) -> None:
+    request = sprint.RaiseImpedimentRequest(
+        task_id=client.planned(ground), text="Stuck.", raised_by=client.person(ground), raise_date=client.day(ground)
+    )
+    if answer := await client.tell("RaiseImpediment", request):
+        ground.impediments.append(answer.impediment.impediment_id)
+
+
+async def resolve_impediment(client: Client, ground: Ground) -> None:
+    if ground.impediments:
+        impediment_id = client.rng.choice(ground.impediments[-8:])
+        await client.tell("ResolveImpediment", sprint.ResolveImpedimentRequest(impediment_id=impediment_id))
+
+
+async def run_daily_scrum(client: Client, ground: Ground) -> None:
+    request = sprint.RunDailyScrumRequest(sprint_id=client.sprint(ground), report_date=client.day(ground))
+    if client.maybe(0.7):
+        request.simulate = client.maybe(0.7)
+    await client.tell("RunDailyScrum", request)
+
+
+async def close_sprint(client: Client, ground: Ground) -> None:
+    request = sprint.CloseSprintRequest(
+        sprint_id=client.sprint(ground),
+        policy=client.rng.choice(_POLICIES),
+        close_date=client.day(ground) if client.maybe(0.3) else "",
+        dry_run=client.maybe(0.3),
+    )
+    await client.tell("CloseSprint", request)
+
+
+async def add_task_to_sprint(client: Client, ground: Ground) -> None:
+    request = sprint.AddTaskToSprintRequest(
+        sprint_id=client.sprint(ground), task_id=client.task(ground), assignee_id=client.person(ground)
+    )
+    if await client.tell("AddTaskToSprint", request):
+        ground.planned.append(request.task_id)
+
+
+async def remove_task_from_sprint(client: Client, ground: Ground) -> None:
+    request = sprint.RemoveTaskFromSprintRequest(
+        sprint_id=client.sprint(ground), task_id=client.planned(ground), policy=client.rng.choice(_POLICIES)
+    )
+    await client.tell("RemoveTaskFromSprint", request)
+
+
+async def reassign_task(client: Client, ground: Ground) -> None:
+    request = sprint.ReassignTaskRequest(
+        sprint_id=client.sprint(ground), task_id=client.planned(ground), assignee_id=client.person(ground)
+    )
+    await client.tell("ReassignTask", request)
+
+
+async def cancel_sprint_task(client: Client, ground: Ground) -> None:
+    request = sprint.CancelSprintTaskRequest(sprint_id=client.sprint(ground), task_id=client.planned(ground))
+    await client.tell("CancelSprintTask", request)
+
+
+# How often each is sent. Calls that are not built yet are refused as such, and join in once they are.
+COMMANDS: dict[Command, int] = {
+    create_task: 8,
+    create_tasks: 4,
+    generate: 1,
+    update_task: 8,
+    update_tasks: 3,
+    delete_task: 2,
+    rank_task: 3,
+    assign_task: 4,
+    start_task: 3,
+    complete_task: 2,
+    cancel_task: 2,
+    reopen_task: 4,
+    create_story: 1,
+    update_story: 1,
+    delete_story: 1,
+    link_tasks: 3,
+    unlink_tasks: 1,
+    set_status: 2,
+    add_pto: 2,
+    cancel_pto: 1,
+    assign_members: 3,
+    remove_member: 1,
+    start_sprint: 8,
+    report_progress: 22,
+    raise_impediment: 5,
+    resolve_impediment: 5,
+    run_daily_scrum: 5,
+    close_sprint: 5,
+    add_task_to_sprint: 5,
+    remove_task_from_sprint: 4,
+    reassign_task: 4,
+    cancel_sprint_task: 3,
+}
