@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -379,7 +380,7 @@ async def test_a_task_is_in_at_most_one_open_sprint(job: Job) -> None:
 
 
 async def test_every_event_is_in_its_stream_once_and_was_applied_once(job: Job) -> None:
-    published = {name: await eventually(lambda name=name: _published(job.world, name)) for name in STATEFUL}
+    published = {name: await eventually(partial(_published, job.world, name)) for name in STATEFUL}
     client = await nats.connect(job.world.stack.nats.url)
     try:
         for name, ids in published.items():
@@ -388,7 +389,7 @@ async def test_every_event_is_in_its_stream_once_and_was_applied_once(job: Job) 
     finally:
         await client.close()
     for consumer, name in (("backlog", "sprint"), ("chronicle", "sprint"), ("sprint", "backlog")):
-        await eventually(lambda c=consumer, n=name: _all_applied(job.world, c, n, published[n]))
+        await eventually(partial(_all_applied, job.world, consumer, name, published[name]))
 
 
 async def _published(world: World, name: str) -> set[str] | None:
