@@ -212,6 +212,29 @@ async def test_an_impediment_blocks_until_the_last_is_resolved(at: Fixture) -> N
     )
 
 
+async def test_the_day_of_resolving_is_said_or_today_or_not_known(world: World, at: Fixture) -> None:
+    await at.report(at.task_ids[0], 10)
+    raised = [(await _raise(at, raise_date=FRIDAY)).impediment for _ in range(2)]
+    tomorrow = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
+    for day in ("2025-03-06", tomorrow):
+        failed = await refused(_resolve(at, raised[0].impediment_id, resolve_date=day))
+        assert (failed.code, failed.reason) == ("INVALID_ARGUMENT", "DATE_OUT_OF_RANGE")
+        assert (failed.metadata["field"], failed.metadata["value"]) == ("resolve_date", day)
+    said = await _resolve(at, raised[0].impediment_id, resolve_date="2025-03-11")
+    # The sprint's last day is long past: that it was today is as unlikely as any other day.
+    silent = await _resolve(at, raised[1].impediment_id)
+    assert (said.impediment.resolve_date, silent.impediment.resolve_date) == ("2025-03-11", "")
+    close = pb.CloseSprintRequest(sprint_id=raised[0].sprint_id, close_date=LAST_DAY, dry_run=True)
+    lessons = (await at.sprints.CloseSprint(close)).retrospective.what_went_well
+    assert any(text.startswith("2 of 2 impediments resolved, after 2 working days") for text in lessons)
+    there = await make(world)
+    sprint = await there.started(start_date="", max_tasks=1)
+    await there.report(sprint.tasks[0].task_id, 10)
+    raised_now = await _raise(there, task_id=sprint.tasks[0].task_id)
+    resolved = (await _resolve(there, raised_now.impediment.impediment_id)).impediment
+    assert resolved.resolve_date == resolved.raise_date == sprint.start_date
+
+
 async def test_impediments_resolved_at_once_free_the_task(at: Fixture) -> None:
     await at.report(at.task_ids[0], 10)
     raised = [(await _raise(at)).impediment.impediment_id for _ in range(6)]

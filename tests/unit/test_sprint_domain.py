@@ -411,7 +411,7 @@ class TestOutside:
     def test_what_becomes_of_a_report(
         self, said: OutsideReport, changes: dict[str, object], state: SprintState, archived: bool, verdict: Verdict
     ) -> None:
-        assert outside.judge(said, make_task(**changes), state, archived=archived) is verdict
+        assert outside.judge(said, make_task(1, **changes), state, archived=archived) is verdict
 
     @given(st.permutations(range(6)))
     def test_in_whatever_order_reports_come_the_latest_stands(self, order: list[int]) -> None:

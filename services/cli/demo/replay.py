@@ -46,7 +46,7 @@ class Replay:
         speed = days.pace(self._tasks(), self._capacity.person_days)
         for number, day in enumerate(self._capacity.days):
             passed = number / len(self._capacity.days)
-            resolved = self._resolve(passed)
+            resolved = self._resolve(passed, day.date)
             tasks = self._tasks()
             reports = days.work(tasks, self._at_work(day.date), speed, self._rng)
             for report in reports:
@@ -104,12 +104,14 @@ class Replay:
         self._open.append((trouble, impediment.impediment_id))
         return impediment.text
 
-    def _resolve(self, passed: float) -> str:
+    def _resolve(self, passed: float, day: str) -> str:
         """Put the troubles out of the way whose time is over."""
         gone = [(trouble, impediment_id) for trouble, impediment_id in self._open if trouble.goes <= passed]
         self._open = [both for both in self._open if both not in gone]
         resolutions = []
         for trouble, impediment_id in gone:
-            request = ResolveImpedimentRequest(impediment_id=impediment_id, resolution=trouble.resolution)
+            request = ResolveImpedimentRequest(
+                impediment_id=impediment_id, resolution=trouble.resolution, resolve_date=day
+            )
             resolutions.append(self._dsm.sprint.ResolveImpediment(request).impediment.resolution)
         return " ".join(resolutions)
