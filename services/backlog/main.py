@@ -26,7 +26,7 @@ def build(settings: BacklogSettings) -> StatefulService:
     """The service, not started."""
     service = StatefulService(NAME, settings)
     project = service.callee("project", settings.project_address)
-    handlers = BacklogHandlers(service.database, service.watch, project, utc_now)  # type: ignore[abstract]  # some RPCs are to come
+    handlers = BacklogHandlers(service.database, service.watch, project, utc_now)
     service.serve(
         backlog_service_pb2.DESCRIPTOR.services_by_name["BacklogService"],
         add_BacklogServiceServicer_to_server,

@@ -24,7 +24,7 @@ from services.backlog.domain.graph import check_acyclic
 from services.backlog.domain.importing.columns import Format, columns_of
 from services.backlog.domain.importing.errors import ImportHeaderInvalid, RowRefused
 from services.backlog.domain.importing.rows import read_rows
-from services.backlog.domain.importing.source import Source, Tally
+from services.backlog.domain.importing.source import CsvSource, Tally
 from services.backlog.domain.importing.values import points_of, priority_of, state_of, tags_of, time_of
 from services.backlog.domain.planning import Limits, choose
 from services.backlog.domain.recurrence import check_recurrence_rule
@@ -366,7 +366,7 @@ def test_rows_come_back_with_their_lines(cells: list[list[str]]) -> None:
 def test_a_source_reads_in_batches_and_tallies_what_it_refuses() -> None:
     body = "".join(f"X-{n},Title,{n % 7}\n" for n in range(1201)) + "X-3,Again,1\nX-A,,1\n"
     file = io.BytesIO(f"\ufeffkey,summary,story points\n{body}".encode())
-    source = Source(file, "utf-8-sig", Format.JIRA_CSV, {}, {}, "jira")
+    source = CsvSource(file, "utf-8-sig", Format.JIRA_CSV, {}, {}, "jira")
     tally = Tally()
     batches = list(source.batches(tally))
     assert [len(batch) for batch in batches] == [500, 500, 201]
@@ -380,7 +380,7 @@ def test_a_source_reads_in_batches_and_tallies_what_it_refuses() -> None:
 def test_estimates_and_due_dates_are_read() -> None:
     file = io.BytesIO(b"n;h;d\nT;1.5;04/Mar/14 11:00 PM\n")
     mapping = {"title": "n", "estimate_hours": "h", "due_date": "d"}
-    [[draft]] = Source(file, "utf-8-sig", Format.MAPPED_CSV, mapping, {}, "csv").batches(Tally())
+    [[draft]] = CsvSource(file, "utf-8-sig", Format.MAPPED_CSV, mapping, {}, "csv").batches(Tally())
     assert draft.values["estimate"] == timedelta(hours=1.5)
     assert draft.values["due_date"] == date(2014, 3, 4)
     assert (draft.key, draft.state, draft.assignee_id) == ("", None, None)

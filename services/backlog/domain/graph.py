@@ -33,3 +33,52 @@ def _reaches(edges: Edges, source: str, target: str, seen: set[str]) -> bool:
             seen.add(task_id)
             waiting.extend(edges.get(task_id, ()))
     return False
+
+
+def circular(edges: Edges) -> set[str]:
+    """Everything that can reach itself: the strongly connected components of two and more, and what points to itself.
+
+    Tarjan's algorithm (SIAM J. Comput. 1(2), 1972), with a stack of its own in the place of recursion.
+    """
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    waiting: list[str] = []
+    on_stack: set[str] = set()
+    found: set[str] = set()
+    for root in edges:
+        path = [] if root in order else [(root, iter(edges[root]))]
+        while path:
+            node, targets = path[-1]
+            if node not in order:
+                order[node] = low[node] = len(order)
+                waiting.append(node)
+                on_stack.add(node)
+            for target in targets:
+                if target in on_stack:
+                    low[node] = min(low[node], order[target])
+                elif target not in order and target in edges:
+                    path.append((target, iter(edges[target])))
+                    break
+            else:
+                path.pop()
+                if path:
+                    above = path[-1][0]
+                    low[above] = min(low[above], low[node])
+                if low[node] == order[node]:
+                    found |= _component(node, waiting, on_stack, edges)
+    return found
+
+
+def _component(node: str, waiting: list[str], on_stack: set[str], edges: Edges) -> set[str]:
+    """The component that ends at a node, if there is a circle in it."""
+    members = set[str]()
+    while node not in members:
+        members.add(waiting.pop())
+    on_stack -= members
+    return members if len(members) > 1 or node in edges[node] else set()
+
+
+def reaches_itself(edges: Edges, start: str) -> bool:
+    """True if the way from something leads back to it."""
+    seen: set[str] = set()
+    return any(_reaches(edges, target, start, seen) for target in edges.get(start, ()))

@@ -1,6 +1,7 @@
 """Answers BacklogService, by noun."""
 
 from services.backlog.handlers.courses import CourseHandlers
+from services.backlog.handlers.exports import ExportHandlers
 from services.backlog.handlers.imports import ImportHandlers
 from services.backlog.handlers.lists import ListHandlers
 from services.backlog.handlers.ranking import RankHandlers
@@ -18,6 +19,7 @@ class BacklogHandlers(
     StoryHandlers,
     ReservationHandlers,
     ImportHandlers,
+    ExportHandlers,
     WatchHandlers,
 ):
     """The RPCs of dsm.backlog.v1.BacklogService."""

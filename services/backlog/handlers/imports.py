@@ -4,36 +4,32 @@ import asyncio
 import codecs
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import IO
 
 from dsm.backlog.v1 import backlog_service_pb2 as pb
 from dsm.backlog.v1 import import_pb2
 from psycopg import errors
 
-from services.backlog.convert.tasks import STATE_OF
-from services.backlog.domain.importing.columns import Format
 from services.backlog.domain.importing.drafts import Draft, Reference
 from services.backlog.domain.importing.errors import (
     ImportEncodingInvalid,
     ImportRowsRefused,
     ImportStreamInvalid,
     ImportTooLarge,
-    unknown_encoding,
 )
 from services.backlog.domain.importing.source import BATCH, MAX_ROWS, Source, Tally
 from services.backlog.handlers.importing import Batch, Outcome
 from services.backlog.handlers.room import Room
+from services.backlog.handlers.sources import DEFAULT_ENCODING, source_of
+from services.backlog.store.imports import KeyKind, key_conflict
 from services.kit.database import CONFLICTS, WriteHandle
-from services.kit.errors import NotImplementedYet
 from services.kit.gate import Context
 
 MAX_BYTES = 1 << 30
 # Bytes kept in memory; a larger file goes to disk.
 _IN_MEMORY = 8 << 20
 _ATTEMPTS = 4
-_DEFAULT_ENCODING = "utf-8"
-_SYSTEMS = {Format.JIRA_CSV: "jira", Format.MAPPED_CSV: "csv"}
 _ASIDE = 1_000
 
 
@@ -50,13 +46,10 @@ class ImportHandlers(Room):
         """A file's rows as tasks and stories. The whole file is here before the first row is taken."""
         began = time.monotonic()
         options = await _first(request_iterator)
-        name = import_pb2.ImportFormat.Name(options.format).removeprefix("IMPORT_FORMAT_")
-        if name not in Format.__members__:
-            raise NotImplementedYet(f"ImportTasks with {name}")
         await self._check_project(options.project_id)
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-            source = _source(file, Format(name), options)
-            if await _receive(request_iterator, file, options.encoding or _DEFAULT_ENCODING) > MAX_ROWS:
+            source = source_of(file, options)
+            if await _receive(request_iterator, file, options.encoding or DEFAULT_ENCODING) > MAX_ROWS:
                 await asyncio.to_thread(source.check_size)
             source.check_header()
             tally, outcome = await self._import(source, options)
@@ -71,44 +64,55 @@ class ImportHandlers(Room):
             await self._import_whole(options, source.batches(tally), outcome)
         else:
             for drafts in source.batches(tally):
-                outcome.add(await self._in_own_transaction(options.project_id, drafts))
+                outcome.add(await self._in_own_transaction(options, lambda batch, d=drafts: batch.take(d)))  # type: ignore[misc]
             for references in _chunks(outcome.open):
-                await self._in_own_transaction(options.project_id, references=references)
+                outcome.add(await self._in_own_transaction(options, lambda batch, r=references: batch.settle(r)))  # type: ignore[misc]
+        for line, why in outcome.refused:
+            tally.refuse(line, why)
         return tally, outcome
 
     async def _import_whole(
         self, options: import_pb2.ImportOptions, batches: Iterator[list[Draft]], outcome: Outcome
     ) -> None:
-        """In one transaction; of a dry run nothing stays."""
+        """In one transaction; of a dry run nothing stays, nor of a strict one that meets a row that it must refuse."""
         try:
             async with self._db.write() as tx:
                 for drafts in batches:
-                    outcome.add(await Batch(tx, options.project_id, self._clock()).take(drafts))
+                    outcome.add(await self._batch(tx, options).take(drafts))
                     await _put_aside(tx)
                 for references in _chunks(outcome.open):
-                    await Batch(tx, options.project_id, self._clock()).settle(references)
+                    outcome.add(await self._batch(tx, options).settle(references))
                     await _put_aside(tx)
+                if options.strict and outcome.refused:
+                    line, why = outcome.refused[0]
+                    raise ImportRowsRefused(line, why.field, why.rule, len(outcome.refused))
                 if options.dry_run:
                     raise _Undo
         except _Undo:
             return
+        except errors.UniqueViolation as error:
+            raise key_conflict(error, options.project_id) from None
 
     async def _in_own_transaction(
-        self, project_id: str, drafts: list[Draft] | None = None, references: list[Reference] | None = None
+        self, options: import_pb2.ImportOptions, work: Callable[[Batch], Awaitable[Outcome]]
     ) -> Outcome:
         """Take drafts, or settle references; once more if somebody else was at the same rows."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._db.write() as tx:
-                    batch = Batch(tx, project_id, self._clock())
-                    if references:
-                        await batch.settle(references)
-                        return Outcome()
-                    return await batch.take(drafts or [])
-            except (*CONFLICTS, errors.UniqueViolation):
+                    return await work(self._batch(tx, options))
+            except CONFLICTS:
                 if attempt == _ATTEMPTS:
                     raise
+            except errors.UniqueViolation as error:
+                if attempt == _ATTEMPTS:
+                    raise key_conflict(error, options.project_id) from None
         raise AssertionError("unreachable")
+
+    def _batch(self, tx: WriteHandle, options: import_pb2.ImportOptions) -> Batch:
+        is_export = options.format == import_pb2.IMPORT_FORMAT_DSM_JSON
+        kind = KeyKind.EXPORT if is_export else KeyKind.ORIGIN
+        return Batch(tx, options.project_id, kind, self._clock())
 
 
 async def _first(requests: AsyncIterator[pb.ImportTasksRequest]) -> import_pb2.ImportOptions:
@@ -119,20 +123,21 @@ async def _first(requests: AsyncIterator[pb.ImportTasksRequest]) -> import_pb2.I
 
 
 async def _receive(requests: AsyncIterator[pb.ImportTasksRequest], file: IO[bytes], encoding: str) -> int:
-    """Keep the bytes, which must be text; the number of line ends at most."""
+    """Keep the bytes, which must be text; no fewer than there are rows: lines, or entries with commas between."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    size = lines = 0
+    size = lines = commas = 0
     async for request in requests:
         if request.HasField("options"):
             raise ImportStreamInvalid
         _check_text(decoder, request.data, size, encoding)
         size += len(request.data)
         lines += request.data.count(b"\n") + request.data.count(b"\r")
+        commas += request.data.count(b",")
         if size > MAX_BYTES:
             raise ImportTooLarge(MAX_BYTES, "bytes")
         file.write(request.data)
     _check_text(decoder, b"", size, encoding, final=True)
-    return lines
+    return max(lines, commas)
 
 
 def _check_text(
@@ -145,25 +150,6 @@ def _check_text(
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
         raise ImportEncodingInvalid(encoding, size - waiting + start) from None
-
-
-def _source(file: IO[bytes], form: Format, options: import_pb2.ImportOptions) -> Source:
-    encoding = options.encoding or _DEFAULT_ENCODING
-    try:
-        codec = codecs.lookup(encoding)
-        "".encode(encoding)
-    except (LookupError, ValueError):
-        # No codec, one that is not for text, or a name that cannot be one.
-        raise unknown_encoding(encoding) from None
-    return Source(
-        file,
-        # Takes a byte order mark, and does without one.
-        "utf-8-sig" if codec.name == "utf-8" else codec.name,
-        form,
-        dict(options.column_mapping),
-        {name: STATE_OF[state] for name, state in options.status_map.items()},
-        options.origin_system or _SYSTEMS[form],
-    )
 
 
 async def _check_all(source: Source) -> None:
@@ -201,4 +187,5 @@ def _report(tally: Tally, outcome: Outcome, milliseconds: int) -> import_pb2.Imp
         ],
         duration_ms=milliseconds,
         states_kept=outcome.states_kept,
+        skipped_rows=tally.skipped,
     )

@@ -37,11 +37,11 @@ async def check_referred(tx: WriteHandle, project_id: str, contents: Sequence[Co
 
 async def check_circles(tx: WriteHandle, changes: Sequence[Change]) -> None:
     """DependencyCycle if a task would wait for itself, or be above itself. Hold the project's counter meanwhile."""
-    depending = {a.task_id: a.content.depends_on for b, a in changes if _grew(b, a)}
+    depending = {a.task_id: a.content.depends_on for b, a in changes if grew(b, a)}
     if depending:
         edges = await dependency_edges(tx, _targets(depending.values()))
         check_acyclic({**edges, **{a.task_id: a.content.depends_on for _, a in changes}}, depending)
-    below = {a.task_id: (a.content.parent_task_id,) for b, a in changes if _rose(b, a)}
+    below = {a.task_id: (a.content.parent_task_id,) for b, a in changes if rose(b, a)}
     if below:
         edges = await parent_edges(tx, _targets(below.values()))
         check_acyclic({**edges, **below}, below)
@@ -58,16 +58,18 @@ async def check_keys_free(tx: WriteHandle, project_id: str, tasks: Sequence[Task
                 raise OriginKeyAlreadyExists(project_id, key, holders[key])
 
 
-def _referred(content: Content) -> list[str]:
-    return [*content.depends_on, *([content.parent_task_id] if content.parent_task_id else [])]
-
-
-def _grew(before: Task, after: Task) -> bool:
+def grew(before: Task, after: Task) -> bool:
+    """True if the task waits for something that it did not wait for before."""
     return not set(after.content.depends_on) <= set(before.content.depends_on)
 
 
-def _rose(before: Task, after: Task) -> bool:
+def rose(before: Task, after: Task) -> bool:
+    """True if the task has a parent that it had not before."""
     return after.content.parent_task_id not in ("", before.content.parent_task_id)
+
+
+def _referred(content: Content) -> list[str]:
+    return [*content.depends_on, *([content.parent_task_id] if content.parent_task_id else [])]
 
 
 def _targets(targets: Iterable[Iterable[str]]) -> list[str]:

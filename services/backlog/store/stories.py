@@ -12,10 +12,11 @@ from services.kit.database import Params, ReadHandle, WriteHandle
 
 _HEAD = ("story_id", "project_id", "number", "version", "create_time", "update_time", "title", "description", *ORIGIN)
 _NAMES = ", ".join(_HEAD)
-_COLUMNS = f"""
+# What `story_row` reads, of a story called s with its PROGRESS.
+COLUMNS = f"""
     {", ".join(f"s.{name}" for name in _HEAD)}, p.total_tasks, p.completed_tasks, p.total_points, p.completed_points
 """
-_PROGRESS = """
+PROGRESS = """
     CROSS JOIN LATERAL (
         SELECT count(*) AS total_tasks,
                count(*) FILTER (WHERE t.state = 'COMPLETED') AS completed_tasks,
@@ -25,17 +26,17 @@ _PROGRESS = """
         WHERE l.story_id = s.story_id AND t.delete_time IS NULL AND t.state <> 'CANCELLED'
     ) AS p
 """
-_FIND = f"SELECT {_COLUMNS} FROM story s {_PROGRESS} WHERE s.story_id = %(story_id)s"
+_FIND = f"SELECT {COLUMNS} FROM story s {PROGRESS} WHERE s.story_id = %(story_id)s"
 _LOCK = f"{_FIND} FOR UPDATE OF s"
 _LOCK_MANY = f"""
-    SELECT {_COLUMNS} FROM story s {_PROGRESS} WHERE s.story_id = ANY(%(story_ids)s) ORDER BY s.number FOR UPDATE OF s
+    SELECT {COLUMNS} FROM story s {PROGRESS} WHERE s.story_id = ANY(%(story_ids)s) ORDER BY s.number FOR UPDATE OF s
 """
 _PAGE = f"""
-    SELECT {_COLUMNS} FROM story s {_PROGRESS}
+    SELECT {COLUMNS} FROM story s {PROGRESS}
     WHERE s.project_id = %(project_id)s AND s.number > %(after)s ORDER BY s.number LIMIT %(limit)s
 """
 _LOCK_BY_KEYS = f"""
-    SELECT {_COLUMNS} FROM story s {_PROGRESS}
+    SELECT {COLUMNS} FROM story s {PROGRESS}
     WHERE s.project_id = %(project_id)s AND s.origin_key = ANY(%(keys)s) AND s.origin_key <> ''
     ORDER BY s.number FOR UPDATE OF s
 """
@@ -57,7 +58,7 @@ _LINKED = "SELECT task_id FROM story_task WHERE story_id = %(story_id)s AND task
 
 def story_row(_cursor: object) -> Callable[[Sequence[Any]], Story]:
     """Row factory of stories with their progress."""
-    return _story
+    return story_of
 
 
 async def find_story(read: ReadHandle, story_id: str) -> Story | None:
@@ -128,7 +129,8 @@ async def _run(tx: WriteHandle, sql: str, stories: Sequence[Story]) -> None:
         raise OriginKeyAlreadyExists(stories[0].project_id, origin.key if origin else "") from None
 
 
-def _story(values: Sequence[Any]) -> Story:
+def story_of(values: Sequence[Any]) -> Story:
+    """A story from the values of `COLUMNS`."""
     head, origin, progress = values[:8], values[8:-4], values[-4:]
     content = StoryContent(*(*head[6:], origin_of(origin)))
     return Story(*(*head[:6], content, StoryProgress(*progress)))

@@ -56,7 +56,7 @@ _COURSE = {
     "complete_time": "timestamptz",
 }
 # Set by imports alone; see store.imports.
-_IMPORT = {"import_digest": "bytea", "import_state": "text"}
+_IMPORT = {"import_digest": "bytea", "import_state": "text", "import_key": "text"}
 
 _STORY_IDS = "ARRAY(SELECT l.story_id FROM story_task l WHERE l.task_id = t.task_id ORDER BY l.story_id)"
 # What `task_row` reads, of a task called t.
@@ -387,7 +387,7 @@ def _course(course: Course) -> dict[str, Any]:
 
 
 def _import(mark: Mark) -> dict[str, Any]:
-    return {"import_digest": f"\\x{mark.digest}", "import_state": mark.state}
+    return {"import_digest": f"\\x{mark.digest}", "import_state": mark.state, "import_key": mark.key}
 
 
 def _moment(moment: datetime | None) -> str | None:

@@ -13,6 +13,13 @@ class Format(StrEnum):
 
     JIRA_CSV = "JIRA_CSV"
     MAPPED_CSV = "MAPPED_CSV"
+    GITHUB_JSON = "GITHUB_JSON"
+    DSM_JSON = "DSM_JSON"
+
+    @property
+    def is_csv(self) -> bool:
+        """True for rows of cells with a header."""
+        return self in (Format.JIRA_CSV, Format.MAPPED_CSV)
 
 
 FIELDS = (

@@ -25,6 +25,16 @@ class ImportHeaderInvalid(DsmError):
         super().__init__(f"The file's header has no column {column!r}, which {form} needs.", column=column, format=form)
 
 
+class ImportNoArray(DsmError):
+    """A JSON file does not begin as its format does; `column` is what is not there."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "IMPORT_HEADER_INVALID"
+
+    def __init__(self, missing: str, form: str) -> None:
+        super().__init__(f"The file does not begin with {missing}, as {form} does.", column=missing, format=form)
+
+
 class ImportEncodingInvalid(DsmError):
     """The bytes are not text in the encoding named; `offset` is that of the first bad byte, from 0."""
 
@@ -71,6 +81,10 @@ class RowRefused(Exception):
         self.rule = rule
         self.value = str(value)[:200]
         self.key = key
+
+
+class RowSkipped(Exception):
+    """A row is no work at all, and nothing to complain of."""
 
 
 def unknown_encoding(name: str) -> InvalidArgument:

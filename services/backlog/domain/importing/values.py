@@ -8,6 +8,9 @@ from decimal import Decimal, InvalidOperation
 from services.backlog.domain.importing.errors import RowRefused
 from services.backlog.domain.task import Priority, TaskState
 
+# Longest texts, in characters.
+TITLE, DESCRIPTION, TYPE, KEY, URL, STATUS, CUSTOM, TAG = 500, 50_000, 50, 200, 2_000, 100, 2_000, 50
+
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 # 04/Mar/14 11:32 AM, 4/Mar/2014 23:32, 04/Mar/14
 _JIRA_TIME = re.compile(r"(\d{1,2})/([A-Za-z]{3})/(\d{4}|\d\d)(?:,? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([AaPp][Mm]))?)?")
@@ -44,6 +47,7 @@ _GIVEN_UP = {
     "not a bug",
     "not a problem",
     "not applicable",
+    "not planned",
     "not reproducible",
     "obsolete",
     "rejected",
@@ -92,7 +96,7 @@ _BEGUN = {
     "under review",
 }
 # Resolutions that decide nothing: the work is still to be done.
-_UNDECIDED = {"", "deferred", "later", "none", "postponed", "remind", "to do", "unresolved"}
+_UNDECIDED = {"", "deferred", "later", "none", "postponed", "remind", "reopened", "to do", "unresolved"}
 
 
 def state_of(status: str, resolution: str, status_map: Mapping[str, TaskState]) -> TaskState:
@@ -155,17 +159,24 @@ def tags_of(cells: list[str], separators: str, field: str) -> tuple[str, ...]:
     if len(tags) > 50:
         raise RowRefused(field, "must be at most 50 tags", len(tags))
     for tag in tags:
-        text_of(tag, field, 50)
+        text_of(tag, field, TAG)
     return tags
 
 
 def text_of(text: str, field: str, limit: int) -> str:
-    """A text that can be kept: not too long, and without null characters."""
+    """A text that can be kept: not too long, and without null characters and halves of characters."""
     if len(text) > limit:
-        raise RowRefused(field, f"must be at most {limit:,} characters", text)
+        raise RowRefused(field, f"must be at most {limit:,} characters", storable(text))
     if "\0" in text:
-        raise RowRefused(field, "must not contain null characters", text.replace("\0", "␀"))
+        raise RowRefused(field, "must not contain null characters", storable(text))
+    if not text.isascii() and storable(text) != text:
+        raise RowRefused(field, "must not contain halves of characters (surrogates)", storable(text))
     return text
+
+
+def storable(text: str) -> str:
+    """The text with signs in the place of null characters and halves of characters, which no message can hold."""
+    return text.replace("\0", "␀").encode("utf-8", "replace").decode()
 
 
 def _number(text: str, field: str, decimals: int) -> Decimal | None:
