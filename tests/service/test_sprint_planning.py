@@ -152,6 +152,13 @@ async def test_the_same_request_from_many_gives_one_sprint_and_one_answer(world:
     assert (failed.code, failed.reason) == ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
 
 
+async def test_the_same_request_from_many_is_not_refused_for_the_tasks_that_it_took(world: World) -> None:
+    at = await make(world, points=(5, 5))
+    request_id = str(uuid4())
+    calls = [at.start(max_tasks=2, request_id=request_id) for _ in range(40)]
+    assert len({answer.planning_note_id for answer in await asyncio.gather(*calls)}) == 1
+
+
 async def test_what_stands_against_a_sprint_is_said(world: World) -> None:
     at = await make(world, points=())
     assert (await refused(at.start())).reason == "NO_UNASSIGNED_TASKS"

@@ -94,6 +94,12 @@ async def test_of_many_at_once_one_is_held(at: Fixture) -> None:
     assert [answer.repeated for answer in answers].count(False) == 1
 
 
+async def test_the_same_request_from_many_gives_the_first_answer_to_all(at: Fixture) -> None:
+    request_id = str(uuid4())
+    answers = await asyncio.gather(*(_scrum(at, request_id=request_id) for _ in range(20)))
+    assert {answer.repeated for answer in answers} == {False}
+
+
 async def test_the_same_request_gives_the_same_answer(at: Fixture) -> None:
     request_id = str(uuid4())
     first, again = [await _scrum(at, request_id=request_id) for _ in range(2)]

@@ -52,7 +52,8 @@ class PlanningHandlers(Room):
             project = await self.neighbours.active_project(request.project_id)
             sprint, state = await self._plan(request, project)
             saga = await self._open(sprint, state)
-        except SprintAlreadyOpen:
+        except (SprintAlreadyOpen, NoUnassignedTasks):
+            # The sprint in the way, or the one that has taken every task, may be this very call's.
             await self.rejoin(KIND, request.project_id)
             raise
         return cast(pb.StartSprintResponse, await self.sagas.finish(saga))

@@ -44,6 +44,7 @@ class ScrumHandlers(Room):
         sprint = await sprints.get(self.db.read, request.sprint_id)
         today = self.today(sprint.time_zone)
         if first := await scrums.get(self.db.read, sprint.sprint_id, given or today):
+            await self.prefer_kept_answer()
             return _again(first)
         check_in_progress(sprint.sprint_id, sprint.state)
         await projects.check_writable(self.db.read, sprint.project_id)
