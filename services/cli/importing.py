@@ -10,6 +10,8 @@ import grpc
 import typer
 from dsm.backlog.v1.backlog_service_pb2 import ImportTasksRequest
 from dsm.backlog.v1.import_pb2 import (
+    IMPORT_FORMAT_DSM_JSON,
+    IMPORT_FORMAT_GITHUB_JSON,
     IMPORT_FORMAT_JIRA_CSV,
     IMPORT_FORMAT_MAPPED_CSV,
     ImportOptions,
@@ -37,9 +39,18 @@ class FileFormat(StrEnum):
 
     JIRA = "jira"
     CSV = "csv"
+    GITHUB = "github"
+    DSM = "dsm"
 
 
-_FORMATS = {FileFormat.JIRA: IMPORT_FORMAT_JIRA_CSV, FileFormat.CSV: IMPORT_FORMAT_MAPPED_CSV}
+_FORMATS = {
+    FileFormat.JIRA: IMPORT_FORMAT_JIRA_CSV,
+    FileFormat.CSV: IMPORT_FORMAT_MAPPED_CSV,
+    FileFormat.GITHUB: IMPORT_FORMAT_GITHUB_JSON,
+    FileFormat.DSM: IMPORT_FORMAT_DSM_JSON,
+}
+
+_WITH_COLUMNS = (IMPORT_FORMAT_JIRA_CSV, IMPORT_FORMAT_MAPPED_CSV)
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +62,12 @@ def import_(
     file: Annotated[Path, typer.Argument(help="The file.", exists=True, dir_okay=False, readable=True)],
     project: Annotated[str, typer.Option("--project", "-p", help="Project to import into.", metavar="ID")],
     file_format: Annotated[
-        FileFormat, typer.Option("--format", help="jira: column names as Jira writes them; csv: as --map says.")
+        FileFormat,
+        typer.Option(
+            "--format",
+            help="jira: CSV with Jira's column names; csv: with those of --map; github: GitHub's issues as JSON; "
+            "dsm: what `dsm export` wrote.",
+        ),
     ] = FileFormat.JIRA,
     mapping: Annotated[
         list[str] | None,
@@ -85,7 +101,7 @@ def import_(
     )
     with connect(target) as dsm:
         if create_project:
-            _make_sure_of_project(dsm, project, dry_run)
+            make_sure_of_project(dsm, project, dry_run=dry_run)
         report, seconds = import_file(dsm, file, options)
     if as_json:
         print_json(report)
@@ -142,7 +158,7 @@ def import_file(dsm: Client, file: Path, options: ImportOptions) -> tuple[Import
             answer = dsm.backlog.ImportTasks(_requests(file, options, sent), timeout=_TIMEOUT_SECONDS)
         except grpc.RpcError as error:
             failed = failure(error)
-            if failed.reason != "IMPORT_HEADER_INVALID":
+            if failed.reason != "IMPORT_HEADER_INVALID" or options.format not in _WITH_COLUMNS:
                 raise
             raise CliError(f"{failed.message} Name the right column with --map, as in --map title=Name.") from None
     return answer.report, time.monotonic() - began
@@ -162,6 +178,8 @@ def show_report(console: Console, report: ImportReport, seconds: float) -> None:
         f"{report.rows / seconds:,.0f}" if seconds else "",
     )
     console.print(table("", columns, [row], right=columns))
+    if report.skipped_rows:
+        console.print(f"Pull requests passed over: {report.skipped_rows}.")
     if report.states_kept:
         console.print(f"{report.states_kept} tasks are in an open sprint: the sprint keeps their state.")
     if report.refused_count:
@@ -185,7 +203,8 @@ def _requests(file: Path, options: ImportOptions, sent: Callable[[int], None]) -
             sent(len(data))
 
 
-def _make_sure_of_project(dsm: Client, project_id: str, dry_run: bool) -> None:
+def make_sure_of_project(dsm: Client, project_id: str, *, dry_run: bool = False) -> None:
+    """Make a project unless it is there. Raises CliError where a dry run would have to."""
     try:
         dsm.project.GetProject(GetProjectRequest(project_id=project_id))
     except grpc.RpcError as error:

@@ -38,6 +38,8 @@ _COMMANDS = {
     "reconcile": "reconcile",
     "doctor": "doctor",
     "import": "importing",
+    "export": "exporting",
+    "seed": "seed",
     "plan": "planning",
     "scrum": "scrum",
     "close": "close",
