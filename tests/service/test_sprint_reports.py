@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import nats
@@ -81,6 +83,18 @@ async def test_a_report_counts_as_if_it_had_been_called_in(at: Fixture) -> None:
     report = (await at.sprints.RunDailyScrum(request)).report
     [said] = [part.tasks[0] for part in report.reports if part.employee_id == "BOT"]
     assert (said.yesterday_work, said.today_work) == ("Began", "Go on")
+
+
+async def test_the_documented_example_reports_progress(at: Fixture) -> None:
+    example = Path(__file__).parents[2] / "docs" / "examples" / "report_progress.py"
+    command = (sys.executable, str(example), at.world.stack.nats.url, at.task_ids[0], "60", "Wired up the sensor")
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0
+
+    async def worked() -> bool:
+        return (await _task(at, at.task_ids[0])).progress_percent == 60
+
+    await eventually(worked)
 
 
 async def test_the_same_report_counts_once(at: Fixture) -> None:

@@ -108,8 +108,9 @@ class SprintServiceStub:
     versions. A client that comes back with the last resume_token misses nothing and sees nothing twice. Initial metadata
     `dsm-resume-token` comes as soon as the watch has begun: whatever is committed from then on is streamed, and a client
     that is cut off before the first change goes on from there. The stream ends after the change with which the sprint
-    is closed or abandoned; a server that shuts down ends it with DRAINING. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID
-    (a resume_token that is damaged or older than the retention).
+    is closed or abandoned; a server that shuts down ends it with DRAINING. A title or points that follow the backlog
+    are no change of the sprint's own: they come with the task's next one. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID (a
+    resume_token that is damaged or older than the retention).
     """
 
 @_typing.type_check_only
@@ -192,8 +193,9 @@ class SprintServiceAsyncStub(SprintServiceStub):
     versions. A client that comes back with the last resume_token misses nothing and sees nothing twice. Initial metadata
     `dsm-resume-token` comes as soon as the watch has begun: whatever is committed from then on is streamed, and a client
     that is cut off before the first change goes on from there. The stream ends after the change with which the sprint
-    is closed or abandoned; a server that shuts down ends it with DRAINING. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID
-    (a resume_token that is damaged or older than the retention).
+    is closed or abandoned; a server that shuts down ends it with DRAINING. A title or points that follow the backlog
+    are no change of the sprint's own: they come with the task's next one. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID (a
+    resume_token that is damaged or older than the retention).
     """
 
 class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -387,8 +389,9 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         versions. A client that comes back with the last resume_token misses nothing and sees nothing twice. Initial metadata
         `dsm-resume-token` comes as soon as the watch has begun: whatever is committed from then on is streamed, and a client
         that is cut off before the first change goes on from there. The stream ends after the change with which the sprint
-        is closed or abandoned; a server that shuts down ends it with DRAINING. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID
-        (a resume_token that is damaged or older than the retention).
+        is closed or abandoned; a server that shuts down ends it with DRAINING. A title or points that follow the backlog
+        are no change of the sprint's own: they come with the task's next one. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID (a
+        resume_token that is damaged or older than the retention).
         """
 
 def add_SprintServiceServicer_to_server(servicer: SprintServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1602,8 +1602,9 @@ export declare const SprintService: GenService<{
    * versions. A client that comes back with the last resume_token misses nothing and sees nothing twice. Initial metadata
    * `dsm-resume-token` comes as soon as the watch has begun: whatever is committed from then on is streamed, and a client
    * that is cut off before the first change goes on from there. The stream ends after the change with which the sprint
-   * is closed or abandoned; a server that shuts down ends it with DRAINING. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID
-   * (a resume_token that is damaged or older than the retention).
+   * is closed or abandoned; a server that shuts down ends it with DRAINING. A title or points that follow the backlog
+   * are no change of the sprint's own: they come with the task's next one. Errors: SPRINT_NOT_FOUND, PAGE_TOKEN_INVALID (a
+   * resume_token that is damaged or older than the retention).
    *
    * @generated from rpc dsm.sprint.v1.SprintService.WatchSprint
    */
