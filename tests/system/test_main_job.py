@@ -4,6 +4,7 @@ import csv
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -27,7 +28,8 @@ from dsm.sprint.v1 import sprint_pb2, sprint_service_pb2_grpc
 from dsm.sprint.v1 import sprint_service_pb2 as sprint_pb
 
 from services.kit.events import stream_of
-from tests.harness import DATA, SERVICES, STATEFUL, World, eventually
+from services.local.stack import running
+from tests.harness import DATA, SERVICES, STATEFUL, World, eventually, make_world
 
 pytestmark = [
     pytest.mark.slow,
@@ -64,6 +66,14 @@ class Job:
     @property
     def end(self) -> date:
         return self.start + timedelta(days=7 * WEEKS - 1)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """Servers of its own: every event is counted here, and other tests lose streams on purpose."""
+    with running(tmp_path_factory.mktemp("main-job"), durable=False, postgres_port=0, nats_port=0) as stack:
+        async with AsyncExitStack() as exits:
+            yield await make_world(stack, exits)
 
 
 @pytest_asyncio.fixture(scope="module", params=["XD", "USERGRID"])
