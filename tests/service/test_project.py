@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -20,6 +22,8 @@ from dsm.project.v1.project_pb2 import (
 )
 from dsm.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from google.protobuf.field_mask_pb2 import FieldMask
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from tests.harness import World, eventually, refused
 
@@ -232,13 +236,14 @@ async def test_a_page_token_belongs_to_its_query(stub: ProjectServiceAsyncStub) 
 
 
 async def test_every_change_is_published_once_in_order(stub: ProjectServiceAsyncStub, world: World) -> None:
+    before = await _last(world)
     await _create(stub, "P-TOLD")
     await stub.UpdateProject(_update(Project(project_id="P-TOLD", name="Told"), "name"))
     await stub.SetProjectStatus(_set("P-TOLD", PROJECT_STATUS_INACTIVE))
     await stub.AddHoliday(pb.AddHolidayRequest(project_id="P-TOLD", date="2026-01-02", name="Bridge"))
     await stub.RemoveHoliday(pb.RemoveHolidayRequest(project_id="P-TOLD", date="2026-01-02"))
     await eventually(lambda: _all_published(world, "P-TOLD"))
-    events = [event for event in await _published(world, 5) if event.aggregate_id == "P-TOLD"]
+    events = [event for event in await _published(world, before) if event.aggregate_id == "P-TOLD"]
     assert [event.WhichOneof("payload") for event in events] == [
         "project_created",
         "project_updated",
@@ -268,16 +273,28 @@ async def _all_published(world: World, aggregate_id: str) -> bool:
     return all(row["publish_time"] for row in await _outbox(world, aggregate_id))
 
 
-async def _published(world: World, at_least: int) -> list[event_pb2.Event]:
-    """What is in the stream, from its beginning."""
+@asynccontextmanager
+async def _stream(world: World) -> AsyncIterator[JetStreamContext]:
     client = await nats.connect(world.stack.nats.url)
     try:
-        js = client.jetstream()
-        count = (await js.stream_info("DSM_PROJECT")).state.messages
-        assert count >= at_least
-        subscription = await js.subscribe("dsm.project.>", ordered_consumer=True)
-        messages = [await subscription.next_msg(timeout=5) for _ in range(count)]
-        assert all(message.headers and message.headers["Dsm-Type"] == message.subject for message in messages)
-        return [event_pb2.Event.FromString(message.data) for message in messages]
+        yield client.jetstream()
     finally:
         await client.close()
+
+
+async def _last(world: World) -> int:
+    """Number of the last message in the stream; 0 if there is no stream yet."""
+    async with _stream(world) as js:
+        try:
+            return (await js.stream_info("DSM_PROJECT")).state.last_seq
+        except NotFoundError:
+            return 0
+
+
+async def _published(world: World, after: int) -> list[event_pb2.Event]:
+    """What came into the stream after a message."""
+    async with _stream(world) as js:
+        last = (await js.stream_info("DSM_PROJECT")).state.last_seq
+        messages = [await js.get_msg("DSM_PROJECT", number) for number in range(after + 1, last + 1)]
+    assert all(message.headers and message.headers["Dsm-Type"] == message.subject for message in messages)
+    return [event_pb2.Event.FromString(message.data or b"") for message in messages]
