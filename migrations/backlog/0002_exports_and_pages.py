@@ -15,7 +15,29 @@ CREATE UNIQUE INDEX task_import_key ON task (project_id, import_key) WHERE impor
 CREATE UNIQUE INDEX story_import_key ON story (project_id, import_key) WHERE import_key <> '';
 """
 
+# A list of some states, or of all, is merged from one of these for each; see store/lists.py.
+_PAGES = """
+DROP INDEX task_due_date_idx, task_create_time_idx, task_update_time_idx;
+CREATE INDEX task_state_urgency_idx ON task (project_id, state, urgency, rank, number) WHERE delete_time IS NULL;
+CREATE INDEX task_state_due_date_idx
+    ON task (project_id, state, coalesce(due_date, 'infinity'::date), rank, number) WHERE delete_time IS NULL;
+CREATE INDEX task_state_create_time_idx ON task (project_id, state, create_time DESC, rank, number)
+    WHERE delete_time IS NULL;
+CREATE INDEX task_state_update_time_idx ON task (project_id, state, update_time DESC, rank, number)
+    WHERE delete_time IS NULL;
+CREATE INDEX task_assignee_urgency_idx ON task (project_id, assignee_id, urgency, rank, number)
+    WHERE assignee_id <> '' AND delete_time IS NULL;
+CREATE INDEX task_assignee_due_date_idx
+    ON task (project_id, assignee_id, coalesce(due_date, 'infinity'::date), rank, number)
+    WHERE assignee_id <> '' AND delete_time IS NULL;
+CREATE INDEX task_assignee_create_time_idx ON task (project_id, assignee_id, create_time DESC, rank, number)
+    WHERE assignee_id <> '' AND delete_time IS NULL;
+CREATE INDEX task_assignee_update_time_idx ON task (project_id, assignee_id, update_time DESC, rank, number)
+    WHERE assignee_id <> '' AND delete_time IS NULL;
+"""
+
 
 def upgrade() -> None:
     """Add them."""
     op.execute(_KEYS)
+    op.execute(_PAGES)

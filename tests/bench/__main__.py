@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import calls, flows
+from tests.bench import calls, flows, pages
 from tests.bench.load import Measure
 from tests.bench.target import running_dsm
 
@@ -30,6 +30,7 @@ _FLOWS = {
     "start-sprint": flows.start_sprint,
     "import": flows.import_backlog,
     "memory": flows.memory,
+    "pages": pages.pages,
 }
 
 
@@ -38,7 +39,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*_CALLS, *_FLOWS]) + "; default all")
     parser.add_argument("--calls", type=int, default=3000, help="calls per measurement (default 3000)")
     parser.add_argument("--concurrency", type=int, default=16, help="calls in flight (default 16)")
-    parser.add_argument("--tasks", type=int, default=10_000, help="tasks of the project listed from (default 10000)")
+    parser.add_argument(
+        "--tasks", type=int, default=10_000, help="tasks of the (large) project listed from (default 10000)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args()
     options.names = options.names or [*_CALLS, *_FLOWS]
