@@ -21,7 +21,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.harness import World, refused
+from tests.harness import World, eventually, refused
 from tests.service.backlog import Backlog, backlog_of, ids, update_of
 
 
@@ -379,6 +379,13 @@ async def test_without_the_project_service_known_projects_go_on(backlog: Backlog
         assert len((await backlog.stub.ListTasks(pb.ListTasksRequest(project_id=project_id))).tasks) == 2
     finally:
         await world.start("project")
+        await eventually(lambda: _hears(backlog))
+
+
+async def _hears(backlog: Backlog) -> bool:
+    """True once the backlog reaches the project service again; the next test must not meet its backoff."""
+    failed = await refused(backlog.stub.GetBacklogSummary(pb.GetBacklogSummaryRequest(project_id="NEVER-HEARD")))
+    return failed.reason == "PROJECT_NOT_FOUND"
 
 
 async def test_an_update_needs_a_mask(backlog: Backlog) -> None:

@@ -83,7 +83,8 @@ class ReservationHandlers(Room):
             chunk = await lock_free_tasks(tx, request.project_id, place, size)
             free += chunk
             choice = choose(free, await self._satisfied(tx, free, request.sprint_id), limits)
-            if choice.full or len(chunk) < size:
+            # A short chunk is not the last: tasks that changed while their lock was waited for have dropped out.
+            if choice.full or not chunk:
                 break
             place, size = chunk[-1].place, size * 4
         if not choice.tasks:
