@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from services.cli.client import Client, ServiceOption, TargetOption, connect
 from services.cli.data import DataOption
 from services.cli.errors import CliError
-from services.cli.output import JsonOption, out, plain, print_json, progress, table
+from services.cli.output import JsonOption, counted, out, plain, print_json, progress, table
 
 _PAGE = 100
 # Letters replayed by one call, each in a transaction of its own.
@@ -101,9 +101,9 @@ def replay(
         print_json(answer)
     elif answer.failed_count:
         total = answer.applied_count + answer.failed_count
-        out.print(f"{answer.failed_count:,} of {total:,} dead letters failed again: `dsm dlq list` shows why.")
+        out.print(f"{answer.failed_count:,} of {counted(total, 'dead letter')} failed again: `dsm dlq list` shows why.")
     else:
-        out.print(f"{answer.applied_count:,} dead letters were applied.")
+        out.print(f"Applied {counted(answer.applied_count, 'dead letter')}.")
     if answer.failed_count:
         raise typer.Exit(1)
 

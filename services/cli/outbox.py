@@ -13,7 +13,7 @@ from dsm.common.v1 import status_service_pb2
 from services.cli.client import Client, ServiceOption, TargetOption, connect
 from services.cli.data import DataOption
 from services.cli.events import parse_since
-from services.cli.output import JsonOption, out, print_json, progress, table
+from services.cli.output import JsonOption, counted, out, print_json, progress, table
 from services.kit.convert import from_time
 
 # The time it takes to mark a week of events.
@@ -56,7 +56,7 @@ def replay(
         table("", ["Service", "Events"], [(name, f"{count:,}") for name, count in counts.items()], right=["Events"])
     )
     out.print(
-        f"\n{sum(counts.values()):,} events since {begin.astimezone():%Y-%m-%d %H:%M:%S} are being published again; "
+        f"\nQueued {counted(sum(counts.values()), 'event')} since {begin.astimezone():%Y-%m-%d %H:%M:%S} again; "
         "`dsm status` shows how many are left.",
         soft_wrap=True,
     )

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["JsonOption", "err", "escape", "out", "plain", "print_json", "progress", "table"]
+__all__ = ["JsonOption", "counted", "err", "escape", "out", "plain", "print_json", "progress", "table"]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of tables.")]
 
@@ -43,6 +43,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else escape("" if cell is None else str(cell)) for cell in row))
     return made
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: "1 task", "1,200 tasks"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def print_json(data: Message | Iterable[Message] | Any) -> None:

@@ -9,9 +9,10 @@ from dsm.common.v1 import admin_service_pb2 as pb
 
 from services.cli.client import TargetOption, connect
 from services.cli.data import DataOption
-from services.cli.output import JsonOption, err, out, print_json, table
+from services.cli.output import JsonOption, counted, err, out, print_json, table
 
 _TIMEOUT_SECONDS = 600.0
+_MOST_ROWS = 100
 
 
 def register(app: typer.Typer) -> None:
@@ -49,18 +50,21 @@ def reconcile(
 
 def _show(answer: pb.ReconcileResponse) -> None:
     compared = (
-        f"{answer.tasks_compared:,} tasks and {answer.sprints_compared:,} open sprints compared, "
-        f"{answer.unpublished_events:,} events to publish."
+        f"{counted(answer.tasks_compared, 'task')} and {counted(answer.sprints_compared, 'open sprint')} compared, "
+        f"{counted(answer.unpublished_events, 'event')} to publish."
     )
     if not answer.disagreements:
         out.print(f"[green]Backlog and sprints agree[/green]: {compared}", soft_wrap=True)
         return
+    found = answer.disagreements
     rows = [
-        (d.project_id, d.task_id, d.sprint_id, d.field, d.backlog_value, d.sprint_value) for d in answer.disagreements
+        (d.project_id, d.task_id, d.sprint_id, d.field, d.backlog_value, d.sprint_value) for d in found[:_MOST_ROWS]
     ]
     out.print(table("", ["Project", "Task", "Sprint", "What", "The backlog says", "The sprint service says"], rows))
+    if more := len(found) - len(rows):
+        out.print(f"… and {more:,} more; `--json` lists all.")
     out.print(
-        f"\n[bold red]{len(rows):,} disagreements[/bold red]: {compared} "
+        f"\n[bold red]{counted(len(found), 'disagreement')}[/bold red]: {compared} "
         "See `dsm status` and `dsm dlq list`; what never arrived comes again by `dsm outbox replay`.",
         soft_wrap=True,
     )

@@ -33,8 +33,6 @@ _IN_MOTION = (SprintState.PLANNING, SprintState.CLOSING)
 _SAGA_TIME = timedelta(seconds=60)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _AT_ONCE = 16
-# Those that a task in a sprint can have: what is unassigned is in none.
-_STATES = [state for state in task_pb2.TaskState.values() if state > task_pb2.TASK_STATE_UNASSIGNED]
 # The one order in which no change moves a task from a page that was not read yet to one that was.
 _ORDER = backlog_service_pb2.TASK_ORDER_CREATE_TIME
 
@@ -138,8 +136,8 @@ class Reconciler:
         grace, only = timedelta(seconds=request.grace_seconds), {"project_id": request.project_id}
         suspects: list[Suspect] = []
         tasks = 0
-        for project_id, has_begun in sorted((await self._projects(request.project_id)).items()):
-            compared, found = await self._project(project_id, has_begun)
+        for project_id in sorted(await self._projects(request.project_id)):
+            compared, found = await self._project(project_id)
             suspects += found
             tasks += compared
         suspects = await self._settle(suspects, grace)
@@ -156,35 +154,32 @@ class Reconciler:
             unpublished_events=unpublished,
         )
 
-    async def _projects(self, project_id: str) -> dict[str, bool]:
-        """The projects to compare, and whether the backlog has any task of them that can be in a sprint."""
+    async def _projects(self, project_id: str) -> set[str]:
+        """The one project, or all that have tasks or sprints; PROJECT_NOT_FOUND."""
         if project_id:
-            request = backlog_service_pb2.GetBacklogSummaryRequest(project_id=project_id)
-            answer = await self._backlog.call(
-                self._tasks.GetBacklogSummary, request, backlog_service_pb2.GetBacklogSummaryResponse
+            known = backlog_service_pb2.GetBacklogSummaryRequest(project_id=project_id)
+            await self._backlog.call(
+                self._tasks.GetBacklogSummary, known, backlog_service_pb2.GetBacklogSummaryResponse
             )
-            return {project_id: _has_begun(answer.summary)}
-        found = dict.fromkeys(await self._db.all(_PROJECTS, row=scalar_row), False)
-        token = ""
+            return {project_id}
+        found = set(await self._db.all(_PROJECTS, row=scalar_row))
+        request = backlog_service_pb2.ListBacklogSummariesRequest(page_size=MAX_SIZE)
         while True:
-            page = backlog_service_pb2.ListBacklogSummariesRequest(page_size=MAX_SIZE, page_token=token)
-            listed = await self._backlog.call(
-                self._tasks.ListBacklogSummaries, page, backlog_service_pb2.ListBacklogSummariesResponse
+            answer = await self._backlog.call(
+                self._tasks.ListBacklogSummaries, request, backlog_service_pb2.ListBacklogSummariesResponse
             )
-            found |= {summary.project_id: _has_begun(summary) for summary in listed.summaries}
-            token = listed.next_page_token
-            if not token:
+            found |= {summary.project_id for summary in answer.summaries}
+            request.page_token = answer.next_page_token
+            if not request.page_token:
                 return found
 
-    async def _project(self, project_id: str, has_begun: bool) -> tuple[int, list[Suspect]]:
+    async def _project(self, project_id: str) -> tuple[int, list[Suspect]]:
         """Compare a project: the tasks that the backlog has in sprints, then those that only the sprints know of."""
         found: list[Suspect] = []
         seen: set[str] = set()
-        if has_begun:
-            async for page in self._pages(project_id):
-                in_sprints = {task.task_id: task for task in page if task.sprint_id}
-                found += await self._compare(in_sprints)
-                seen |= in_sprints.keys()
+        async for page in self._pages(project_id):
+            found += await self._compare({task.task_id: task for task in page})
+            seen |= {task.task_id for task in page}
         async for task_ids in self._held(project_id):
             rest = [task_id for task_id in task_ids if task_id not in seen]
             found += await self._compare(await self._fetch(rest))
@@ -192,16 +187,15 @@ class Reconciler:
         return len(seen), found
 
     async def _pages(self, project_id: str) -> AsyncIterator[Sequence[task_pb2.Task]]:
-        """The backlog's tasks that can be in a sprint."""
-        token = ""
+        """The backlog's tasks that are in a sprint."""
+        request = backlog_service_pb2.ListTasksRequest(
+            project_id=project_id, in_sprint=True, order=_ORDER, page_size=MAX_SIZE
+        )
         while True:
-            request = backlog_service_pb2.ListTasksRequest(
-                project_id=project_id, states=_STATES, order=_ORDER, page_size=MAX_SIZE, page_token=token
-            )
             answer = await self._backlog.call(self._tasks.ListTasks, request, backlog_service_pb2.ListTasksResponse)
             yield answer.tasks
-            token = answer.next_page_token
-            if not token:
+            request.page_token = answer.next_page_token
+            if not request.page_token:
                 return
 
     async def _held(self, project_id: str) -> AsyncIterator[list[str]]:
@@ -281,10 +275,6 @@ class Reconciler:
         values = [_waiting(*outbox, grace) for outbox in (theirs, ours)]
         behind = pb.Disagreement(field="outbox", backlog_value=values[0], sprint_value=values[1])
         return depth + stream.outbox_depth, [behind] if any(values) else []
-
-
-def _has_begun(summary: task_pb2.BacklogSummary) -> bool:
-    return any(count.tasks and count.state in _STATES for count in summary.state_counts)
 
 
 def _course(task: task_pb2.Task) -> Course:

@@ -93,6 +93,7 @@ async def test_every_filter_given_holds(backlog: Backlog, filters: dict[str, Any
 async def test_filters_that_need_ids(backlog: Backlog) -> None:
     project_id = await _rich_project(backlog)
     assert await _titles(backlog, project_id, sprint_id=f"{project_id}-S01") == ["C"]
+    assert await _titles(backlog, project_id, in_sprint=True) == ["C"]
     assert await _titles(backlog, project_id, parent_task_id=f"{project_id}-TASK001") == ["B"]
     story = (await backlog.stub.CreateStory(_story(project_id, "Goal"))).story
     link = pb.LinkTasksRequest(story_id=story.story_id, task_ids=[f"{project_id}-TASK00{n}" for n in (2, 4)])

@@ -150,10 +150,10 @@ async def test_dead_letters_are_listed_shown_and_replayed(world: World, dsm: Dsm
     assert await world.query("backlog", "SELECT 1 FROM project_state WHERE project_id = 'OLD'")
     assert await _json(dsm, "dlq", "replay", "--all") == (1, {"applied_count": 0, "failed_count": 2})
     code, text = await dsm("dlq", "replay", "--all", "--service", "backlog")
-    assert (code, text.split(":")[0]) == (1, "1 of 1 dead letters failed again")
+    assert (code, text.split(":")[0]) == (1, "1 of 1 dead letter failed again")
     for service in ("backlog", "orchestrator"):
         await world.query(service, "DELETE FROM dead_letter")
-    assert await dsm("dlq", "replay", "--all") == (0, "0 dead letters were applied.\n")
+    assert await dsm("dlq", "replay", "--all") == (0, "Applied 0 dead letters.\n")
     await world.query("backlog", "DELETE FROM project_state WHERE project_id = 'OLD'")
 
 

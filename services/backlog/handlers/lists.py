@@ -14,7 +14,7 @@ from services.kit.errors import InvalidArgument
 from services.kit.gate import Context
 from services.kit.paging import page_of
 
-_SAME = ("assignee_id", "sprint_id", "story_id", "type", "query", "parent_task_id", "origin_key")
+_SAME = ("assignee_id", "sprint_id", "story_id", "type", "query", "parent_task_id", "origin_key", "in_sprint")
 
 
 class ListHandlers(Room):

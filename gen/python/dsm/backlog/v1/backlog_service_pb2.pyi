@@ -211,6 +211,7 @@ class ListTasksRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     PARENT_TASK_ID_FIELD_NUMBER: _builtins.int
     ORIGIN_KEY_FIELD_NUMBER: _builtins.int
+    IN_SPRINT_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """The project."""
     assignee_id: _builtins.str
@@ -239,6 +240,8 @@ class ListTasksRequest(_message.Message):
     """Only children of this task; empty = all."""
     origin_key: _builtins.str
     """Only the task with this key in its origin; empty = all."""
+    in_sprint: _builtins.bool
+    """Only tasks that are in some sprint; false = all."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskState.ValueType]:
         """Only tasks in one of these states; empty = all."""
@@ -271,10 +274,11 @@ class ListTasksRequest(_message.Message):
         page_token: _builtins.str = ...,
         parent_task_id: _builtins.str = ...,
         origin_key: _builtins.str = ...,
+        in_sprint: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_tags", b"all_tags", "any_tags", b"any_tags", "assignee_id", b"assignee_id", "due_after", b"due_after", "due_before", b"due_before", "order", b"order", "origin_key", b"origin_key", "page_size", b"page_size", "page_token", b"page_token", "parent_task_id", b"parent_task_id", "priority", b"priority", "project_id", b"project_id", "query", b"query", "sprint_id", b"sprint_id", "states", b"states", "story_id", b"story_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_tags", b"all_tags", "any_tags", b"any_tags", "assignee_id", b"assignee_id", "due_after", b"due_after", "due_before", b"due_before", "in_sprint", b"in_sprint", "order", b"order", "origin_key", b"origin_key", "page_size", b"page_size", "page_token", b"page_token", "parent_task_id", b"parent_task_id", "priority", b"priority", "project_id", b"project_id", "query", b"query", "sprint_id", b"sprint_id", "states", b"states", "story_id", b"story_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -226,6 +226,13 @@ export declare type ListTasksRequest = Message<"dsm.backlog.v1.ListTasksRequest"
    * @generated from field: string origin_key = 17;
    */
   originKey: string;
+
+  /**
+   * Only tasks that are in some sprint; false = all.
+   *
+   * @generated from field: bool in_sprint = 18;
+   */
+  inSprint: boolean;
 };
 
 /**
