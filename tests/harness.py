@@ -49,6 +49,8 @@ class World:
         environ |= {
             f"DSM_{name.upper()}_DATABASE_URL": self.stack.postgres.url(f"dsm_{name}"),
             "DSM_NATS_URL": self.stack.nats.url,
+            # Tests wait for what runs in the background.
+            "DSM_CHRONICLE_EMBEDDING_SHARE": "1",
         }
         return environ | self._settings
 

@@ -19,8 +19,6 @@ log = structlog.get_logger()
 
 # Texts in one call; the local model takes some 5 ms each.
 BATCH = 32
-# The part of the time that titles may take: an import brings thousands, and nobody waits for them.
-TITLES_SHARE = 0.1
 BATCH_SECONDS = 60.0
 # How often it is looked whether texts wait, and which model is in use.
 LOOK_SECONDS = 1.0
@@ -32,10 +30,12 @@ _LONGEST = 2_000
 class Embedder:
     """Keeps impediments and the titles of backlogs embedded by the model that the embedding service has now."""
 
-    def __init__(self, database: Database, embedding: Callee) -> None:
+    def __init__(self, database: Database, embedding: Callee, *, share: float) -> None:
         self._database = database
         self._embedding = embedding
         self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(embedding.channel)
+        # The part of the time that titles may take: an import brings thousands, and nobody waits for them.
+        self._share = share
         self._model = ""
         self._asked = -MODEL_SECONDS
 
@@ -43,19 +43,24 @@ class Embedder:
         """Embed for ever. The embedding service or the database away: the texts wait, and nobody else has to."""
         prepared = False
         while True:
-            took = 0.0
             with suppress(DsmError):
                 if not prepared:
                     await self._prepare()
                     prepared = True
                 await self._ask_model()
-                # Impediments are few and asked for at once.
-                while await self._embed_some(IMPEDIMENTS):
+                while await self._embed_next():
                     pass
-                began = time.monotonic()
-                await self._embed_some(TITLES)
-                took = time.monotonic() - began
-            await asyncio.sleep(max(LOOK_SECONDS, took * (1 / TITLES_SHARE - 1)))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _embed_next(self) -> bool:
+        """Embed what is most wanted; False if nothing waits. Impediments are few and asked for at once."""
+        if await self._embed_some(IMPEDIMENTS):
+            return True
+        began = time.monotonic()
+        embedded = await self._embed_some(TITLES)
+        if embedded:
+            await asyncio.sleep((time.monotonic() - began) * (1 / self._share - 1))
+        return embedded
 
     async def _prepare(self) -> None:
         async with self._database.write(keyed=False) as tx:

@@ -20,6 +20,9 @@ class ChronicleSettings(StatefulSettings):
     embedding_address: str = Field(
         description="Address of the embedding service, for example embedding:7600; without it, texts are not compared."
     )
+    embedding_share: float = Field(
+        default=0.1, gt=0, le=1, description="Part of the time that embedding titles of tasks may take."
+    )
 
 
 SETTINGS = ChronicleSettings
@@ -28,7 +31,9 @@ SETTINGS = ChronicleSettings
 def build(settings: ChronicleSettings) -> StatefulService:
     """The service, not started."""
     service = StatefulService(NAME, settings)
-    embedder = Embedder(service.database, service.callee("embedding", settings.embedding_address))
+    embedder = Embedder(
+        service.database, service.callee("embedding", settings.embedding_address), share=settings.embedding_share
+    )
     handlers = ChronicleHandlers(service.database, utc_now)
     service.serve(
         chronicle_service_pb2.DESCRIPTOR.services_by_name["ChronicleService"],

@@ -219,7 +219,9 @@ async def test_projects_are_listed_in_pages_by_id(stub: ProjectServiceAsyncStub)
             break
     assert [project_id for project_id in found if project_id in ids] == ids
     assert found == sorted(found)
-    assert "P-LIST3" in {project.project_id for project in (await _all(stub)).projects}
+    unfiltered = await stub.ListProjects(pb.ListProjectsRequest(page_size=1000))
+    assert len(unfiltered.projects) <= 250
+    assert {project.status for project in unfiltered.projects} != {PROJECT_STATUS_INACTIVE}
 
 
 async def test_a_page_token_belongs_to_its_query(stub: ProjectServiceAsyncStub) -> None:
@@ -258,10 +260,6 @@ async def test_every_change_is_published_once_in_order(stub: ProjectServiceAsync
     assert list(events[1].project_updated.changed_fields) == ["name"]
     assert events[2].project_updated.project.status == PROJECT_STATUS_INACTIVE
     assert (await stub.GetProject(pb.GetProjectRequest(project_id="P-TOLD"))).project.etag == "v5"
-
-
-async def _all(stub: ProjectServiceAsyncStub) -> pb.ListProjectsResponse:
-    return await stub.ListProjects(pb.ListProjectsRequest(page_size=1000))
 
 
 async def _outbox(world: World, aggregate_id: str) -> list[dict[str, object]]:

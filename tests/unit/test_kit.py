@@ -76,7 +76,7 @@ def test_settings_of_a_service_win_over_common_ones() -> None:
     [
         ({}, "DSM_BACKLOG_DATABASE_URL"),
         ({"DSM_DATABASE_URL": "postgresql://b"}, "DSM_BACKLOG_NATS_URL"),
-        ({"DSM_DATABASE_URL": "postgresql://b", "DSM_NATS_URL": "n", "DSM_POOL_SIZE": "none"}, "DSM_BACKLOG_POOL_SIZE"),
+        ({"DSM_DATABASE_URL": "postgresql://b", "DSM_NATS_URL": "n", "DSM_POOL_SIZE": "none"}, "DSM_POOL_SIZE"),
     ],
 )
 def test_a_missing_or_bad_setting_is_named_in_one_sentence(environ: dict[str, str], named: str) -> None:
