@@ -218,7 +218,7 @@ async def _meaning(backlog: Backlog, project_id: str) -> tuple[list[Any], list[A
     for thing in (*tasks, *stories):
         for field in ("create_time", "update_time", "etag", "project_id", "rank"):
             if field in thing.DESCRIPTOR.fields_by_name:
-                thing.ClearField(field)  # type: ignore[arg-type]  # it is there
+                thing.ClearField(field)
     for story in stories:
         story.story_id = names[story.story_id]
     for task in tasks:
