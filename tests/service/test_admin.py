@@ -341,6 +341,22 @@ async def test_services_that_agree(world: World) -> None:
     assert (await _reconcile(world, scene.project_id)).tasks_compared == 3
 
 
+async def test_changes_of_scope_keep_them_alike(world: World) -> None:
+    scene = await _started(world)
+    sprint = (await scene.sprints.GetActiveSprint(sprints.GetActiveSprintRequest(project_id=scene.project_id))).sprint
+    first, second, _, free = scene.task_ids
+    change, sprint_id = scene.sprints, sprint.sprint_id
+    await change.AddTaskToSprint(sprints.AddTaskToSprintRequest(sprint_id=sprint_id, task_id=free))
+    await eventually(lambda: _agree(scene))
+    assert (await _reconcile(world, scene.project_id)).tasks_compared == 4
+    to_other = sprints.ReassignTaskRequest(sprint_id=sprint_id, task_id=free, assignee_id=scene.people[1])
+    await change.ReassignTask(to_other)
+    await change.RemoveTaskFromSprint(sprints.RemoveTaskFromSprintRequest(sprint_id=sprint_id, task_id=first))
+    await change.CancelSprintTask(sprints.CancelSprintTaskRequest(sprint_id=sprint_id, task_id=second))
+    await eventually(lambda: _agree(scene))
+    assert (await _reconcile(world, scene.project_id)).tasks_compared == 2
+
+
 async def test_more_tasks_than_a_page(world: World) -> None:
     scene = await make(world, people=3, points=[1.0] * 300)
     await scene.start(max_tasks=280)
