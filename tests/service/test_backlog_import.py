@@ -372,7 +372,7 @@ async def test_a_circle_closed_with_tasks_that_are_there_is_refused(backlog: Bac
 async def test_an_import_that_breaks_off_is_made_up_for(backlog: Backlog) -> None:
     """Parents come after their children, and the client is gone before anything is settled."""
     whole, broken = await backlog.project(), await backlog.project()
-    count = 3000
+    count = 1800
     text = "key,summary,parent,epic link\n" + "".join(f"X-{n},T{n},X-{n + 700},E-1\n" for n in range(count))
     text += "E-1,Goal,,\n"
     options = ImportOptions(project_id=broken, format=IMPORT_FORMAT_JIRA_CSV)
@@ -380,13 +380,13 @@ async def test_an_import_that_breaks_off_is_made_up_for(backlog: Backlog) -> Non
     sql = "SELECT count(*) AS tasks FROM task WHERE project_id = %(id)s"
 
     async def begun() -> bool:
-        return int((await backlog.world.query("backlog", sql, {"id": broken}))[0]["tasks"]) >= 1000
+        return int((await backlog.world.query("backlog", sql, {"id": broken}))[0]["tasks"]) >= 500
 
     await eventually(begun)
     call.cancel()
     await asyncio.wait([call])
     taken = int((await backlog.world.query("backlog", sql, {"id": broken}))[0]["tasks"])
-    assert 1000 <= taken < count
+    assert 500 <= taken < count
     again = await _jira(backlog, broken, text)
     assert again.created_tasks < count
     await _jira(backlog, whole, text)

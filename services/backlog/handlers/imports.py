@@ -22,7 +22,7 @@ from services.backlog.domain.importing.source import BATCH, MAX_ROWS, Source, Ta
 from services.backlog.handlers.importing import Batch, Outcome
 from services.backlog.handlers.room import Room
 from services.backlog.handlers.sources import DEFAULT_ENCODING, source_of
-from services.backlog.store.imports import KeyKind, key_conflict
+from services.backlog.store.imports import KeyKind, key_conflict, plan_anew
 from services.kit.database import CONFLICTS, WriteHandle
 from services.kit.gate import Context
 
@@ -77,6 +77,7 @@ class ImportHandlers(Room):
         """In one transaction; of a dry run nothing stays, nor of a strict one that meets a row that it must refuse."""
         try:
             async with self._db.write() as tx:
+                await plan_anew(tx)
                 for drafts in batches:
                     outcome.add(await self._batch(tx, options).take(drafts))
                     await _put_aside(tx)
@@ -100,6 +101,7 @@ class ImportHandlers(Room):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._db.write() as tx:
+                    await plan_anew(tx)
                     return await work(self._batch(tx, options))
             except CONFLICTS:
                 if attempt == _ATTEMPTS:

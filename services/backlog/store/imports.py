@@ -29,40 +29,41 @@ def _by_kind(sql: str) -> Mapping[KeyKind, str]:
     return {kind: sql.format(key=kind) for kind in KeyKind}
 
 
-_MARKS = _by_kind("""
-    SELECT {key}, coalesce(encode(import_digest, 'hex'), ''), state, sprint_id FROM task
-    WHERE project_id = %(project_id)s AND {key} = ANY(%(keys)s) AND {key} <> '' AND delete_time IS NULL
+_TASKS = "t.project_id || ' ' || t.{key} = ANY(%(keys)s) AND t.{key} <> '' AND t.delete_time IS NULL"
+_MARKS = _by_kind(f"""
+    SELECT t.{{key}}, coalesce(encode(t.import_digest, 'hex'), ''), t.state, t.sprint_id FROM task t WHERE {_TASKS}
 """)
+_HOLDERS = _by_kind(f"SELECT t.{{key}}, t.task_id FROM task t WHERE {_TASKS}")
 _LOCK_BY_KEYS = _by_kind(f"""
     SELECT t.{{key}}, encode(t.import_digest, 'hex'), t.import_state, t.import_key, {COLUMNS} FROM task t
-    WHERE t.project_id = %(project_id)s AND t.{{key}} = ANY(%(keys)s) AND t.{{key}} <> '' AND t.delete_time IS NULL
-    ORDER BY t.project_id, t.rank, t.number FOR NO KEY UPDATE OF t
-""")
-_HOLDERS = _by_kind("""
-    SELECT {key}, task_id FROM task
-    WHERE project_id = %(project_id)s AND {key} = ANY(%(keys)s) AND {key} <> '' AND delete_time IS NULL
+    WHERE {_TASKS} ORDER BY t.project_id, t.rank, t.number FOR NO KEY UPDATE OF t
 """)
 _LOCK_STORIES = _by_kind(f"""
     SELECT s.{{key}}, {STORY_COLUMNS} FROM story s {PROGRESS}
-    WHERE s.project_id = %(project_id)s AND s.{{key}} = ANY(%(keys)s) AND s.{{key}} <> ''
+    WHERE s.project_id || ' ' || s.{{key}} = ANY(%(keys)s) AND s.{{key}} <> ''
     ORDER BY s.number FOR UPDATE OF s
 """)
 # An export's task is in this project already if it has the id, or comes from where that comes from.
 _ADOPT_TASKS = """
     UPDATE task t SET import_key = e.key
     FROM unnest(%(keys)s::text[], %(origin_keys)s::text[]) AS e(key, origin_key)
-    WHERE t.project_id = %(project_id)s AND t.delete_time IS NULL AND t.import_key <> e.key
-      AND ({same})
+    WHERE t.project_id = %(project_id)s AND t.delete_time IS NULL AND t.import_key <> e.key AND {same}
       AND NOT EXISTS (
-          SELECT FROM task o WHERE o.project_id = t.project_id AND o.import_key = e.key AND o.delete_time IS NULL)
+          SELECT FROM task o WHERE o.project_id || ' ' || o.import_key = %(project_id)s || ' ' || e.key
+          AND o.import_key <> '' AND o.delete_time IS NULL)
 """
 _ADOPT_STORIES = """
     UPDATE story t SET import_key = e.key
     FROM unnest(%(keys)s::text[], %(origin_keys)s::text[]) AS e(key, origin_key)
-    WHERE t.project_id = %(project_id)s AND t.import_key <> e.key AND ({same})
-      AND NOT EXISTS (SELECT FROM story o WHERE o.project_id = t.project_id AND o.import_key = e.key)
+    WHERE t.project_id = %(project_id)s AND t.import_key <> e.key AND {same}
+      AND NOT EXISTS (
+          SELECT FROM story o WHERE o.project_id || ' ' || o.import_key = %(project_id)s || ' ' || e.key
+          AND o.import_key <> '')
 """
-_SAME_ORIGIN = "t.origin_key = e.origin_key AND e.origin_key <> '' AND t.origin_key <> ''"
+_SAME_ORIGIN = """
+    t.project_id || ' ' || t.origin_key = %(project_id)s || ' ' || e.origin_key
+    AND e.origin_key <> '' AND t.origin_key <> ''
+"""
 _NAME_STORIES = """
     UPDATE story s SET import_key = e.key FROM unnest(%(keys)s::text[], %(ids)s::text[]) AS e(key, story_id)
     WHERE s.story_id = e.story_id
@@ -154,16 +155,21 @@ class Keys:
             await self._tx.execute(_NAME_STORIES, {"keys": list(story_ids), "ids": list(story_ids.values())})
 
     def _params(self, keys: Sequence[str]) -> Params:
-        return {"project_id": self._project_id, "keys": list(keys)}
+        return {"keys": [f"{self._project_id} {key}" for key in keys]}
 
 
 def key_conflict(error: errors.UniqueViolation, project_id: str) -> Exception:
     """What it means that two rows fight for one key: a file gives a task the origin that another task has."""
     if error.diag.constraint_name not in ("task_origin_key", "story_origin_key"):
         return error
-    # "Key (project_id, origin_key)=(TEST-001, XD-1) already exists." is the only place that names it.
-    found = re.search(r"=\([^,]*, (.*)\) already exists", error.diag.message_detail or "", re.DOTALL)
+    # "Key (…)=(TEST-001 XD-1) already exists." is the only place that names it.
+    found = re.search(r"=\([^ ]* (.*)\) already exists", error.diag.message_detail or "", re.DOTALL)
     return OriginKeyAlreadyExists(project_id, found[1] if found else "")
+
+
+async def plan_anew(tx: WriteHandle) -> None:
+    """Plan each statement of the transaction for the table as it is now: kept plans are from before it grew."""
+    await tx.execute("SET LOCAL plan_cache_mode = force_custom_plan")
 
 
 async def mark_imported(tx: WriteHandle, marks: Sequence[tuple[str, Mark]]) -> None:

@@ -71,7 +71,10 @@ FILTERS = {
     "due_after": f"{_DUE} > %(due_after)s AND t.due_date IS NOT NULL",
     "query": "t.search @@ websearch_to_tsquery('english', %(query)s)",
     "parent_task_id": "t.parent_task_id = %(parent_task_id)s AND t.parent_task_id <> ''",
-    "origin_key": "t.origin_key = %(origin_key)s AND t.origin_key <> ''",
+    # Project and key as they are indexed.
+    "origin_key": (
+        "t.project_id || ' ' || t.origin_key = %(project_id)s || ' ' || %(origin_key)s AND t.origin_key <> ''"
+    ),
 }
 
 

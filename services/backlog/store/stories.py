@@ -37,7 +37,7 @@ _PAGE = f"""
 """
 _LOCK_BY_KEYS = f"""
     SELECT {COLUMNS} FROM story s {PROGRESS}
-    WHERE s.project_id = %(project_id)s AND s.origin_key = ANY(%(keys)s) AND s.origin_key <> ''
+    WHERE s.project_id || ' ' || s.origin_key = ANY(%(keys)s) AND s.origin_key <> ''
     ORDER BY s.number FOR UPDATE OF s
 """
 _INSERT = f"INSERT INTO story ({_NAMES}) VALUES ({', '.join(f'%({name})s' for name in _HEAD)})"
@@ -78,7 +78,8 @@ async def lock_stories(tx: WriteHandle, story_ids: Sequence[str]) -> list[Story]
 
 async def lock_stories_by_key(tx: WriteHandle, project_id: str, keys: Sequence[str]) -> dict[str, Story]:
     """Stories by the key of their origin, locked."""
-    stories = await tx.all(_LOCK_BY_KEYS, {"project_id": project_id, "keys": list(keys)}, row=story_row)
+    full = [f"{project_id} {key}" for key in keys]
+    stories = await tx.all(_LOCK_BY_KEYS, {"keys": full}, row=story_row)
     return {story.content.origin.key: story for story in stories if story.content.origin}
 
 

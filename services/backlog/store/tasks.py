@@ -138,9 +138,10 @@ _PARENTS = """
         SELECT t.task_id, t.parent_task_id FROM reached r JOIN task t ON t.task_id = r.target
     ) SELECT task_id, ARRAY[target] FROM reached WHERE target <> ''
 """
+# Project and key as they are indexed.
 _HOLDERS_OF_KEYS = """
     SELECT origin_key, task_id FROM task
-    WHERE project_id = %(project_id)s AND origin_key = ANY(%(keys)s) AND origin_key <> '' AND delete_time IS NULL
+    WHERE project_id || ' ' || origin_key = ANY(%(keys)s) AND origin_key <> '' AND delete_time IS NULL
 """
 _INSERT = _insert(_HEAD | _CONTENT | _COURSE)
 _INSERT_IMPORTED = _insert(_HEAD | _CONTENT | _COURSE | _IMPORT)
@@ -284,7 +285,8 @@ async def save_imported(tx: WriteHandle, changes: Sequence[tuple[Task, Task]], m
 
 async def holders_of_keys(read: ReadHandle, project_id: str, keys: Sequence[str]) -> dict[str, str]:
     """Which task comes from where, by origin key."""
-    return dict(await read.all(_HOLDERS_OF_KEYS, {"project_id": project_id, "keys": list(keys)}, row=tuple_row))
+    full = [f"{project_id} {key}" for key in keys]
+    return dict(await read.all(_HOLDERS_OF_KEYS, {"keys": full}, row=tuple_row))
 
 
 def content_params(changes: Sequence[tuple[Task, Task]]) -> Params:
@@ -306,9 +308,10 @@ def key_conflict(error: errors.UniqueViolation, tasks: Sequence[Task]) -> Except
     """What a violated unique index means for whoever stores these tasks."""
     if error.diag.constraint_name != "task_origin_key":
         return error
-    # "Key (project_id, origin_key)=(TEST-001, XD-1) already exists." is the only place that names the row.
+    # "Key (…)=(TEST-001 XD-1) already exists." is the only place that names the row.
     detail = error.diag.message_detail or ""
-    clashing = [t for t in tasks if t.content.origin and f", {t.content.origin.key})" in detail] or list(tasks)
+    clashing = [t for t in tasks if t.content.origin and f"({t.project_id} {t.content.origin.key})" in detail]
+    clashing = clashing or list(tasks)
     origin = clashing[0].content.origin
     return OriginKeyAlreadyExists(clashing[0].project_id, origin.key if origin else "")
 
