@@ -1,9 +1,9 @@
 """What every call passes on its way to a handler and back: one interceptor, in this order.
 
-1. identify: correlation id, actor, deadline and request_id become the call at hand; a metric and a log line follow.
-2. translate: whatever is raised below becomes exactly one google.rpc.Status with one ErrorInfo.
-3. admit: a draining or overfull server turns the call away before it costs anything.
-4. validate: the contract's own rules (protovalidate); the handler sees only well-formed requests.
+1. translate: whatever is raised below becomes exactly one google.rpc.Status with one ErrorInfo; a metric follows.
+2. admit: a draining or overfull server turns the call away before it costs anything.
+3. validate: the contract's own rules (protovalidate); the handler sees only well-formed requests.
+4. identify: correlation id, actor, deadline and request_id, now known to be well-formed, become the call at hand.
 5. answer once: a request_id that was answered gets its first answer.
 6. repeat: a transaction that PostgreSQL asked to repeat is repeated, a few times.
 """
