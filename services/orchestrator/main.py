@@ -9,6 +9,7 @@ from services.kit.service import StatefulService
 from services.kit.settings import StatefulSettings
 from services.orchestrator import events
 from services.orchestrator.act import Actor
+from services.orchestrator.domain.decision import ModeConfig
 from services.orchestrator.handlers import OrchestratorHandlers
 from services.orchestrator.memory import Memory
 from services.orchestrator.observe import Observer
@@ -54,13 +55,15 @@ def build(settings: OrchestratorSettings) -> StatefulService:
         embed_seconds=settings.embed_timeout_seconds,
         retrieval_seconds=settings.retrieval_timeout_ms / 1000,
     )
-    threshold = settings.confidence_threshold
     pipeline = Pipeline(
-        service.database, observer, memory, Actor(sprint, utc_now), utc_now, confidence_threshold=threshold
+        service.database,
+        observer,
+        memory,
+        Actor(sprint, utc_now),
+        utc_now,
+        default_mode=ModeConfig(settings.confidence_threshold),
     )
-    handlers = OrchestratorHandlers(  # type: ignore[abstract]  # schedules, insights, forecasts and strategies follow
-        service.database, observer, memory, pipeline, utc_now, confidence_threshold=threshold
-    )
+    handlers = OrchestratorHandlers(service.database, observer, memory, pipeline, utc_now)  # type: ignore[abstract]
     service.serve(
         pb.DESCRIPTOR.services_by_name["OrchestratorService"],
         grpc_pb.add_OrchestratorServiceServicer_to_server,

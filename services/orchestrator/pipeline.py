@@ -74,14 +74,14 @@ class Pipeline:
         actor: Actor,
         clock: Clock,
         *,
-        confidence_threshold: float,
+        default_mode: ModeConfig,
     ) -> None:
         self._database = database
         self._observer = observer
         self._memory = memory
         self._actor = actor
         self._clock = clock
-        self._default_mode = ModeConfig(confidence_threshold)
+        self.default_mode = default_mode
 
     async def orchestrate(self, order: Order) -> pb.OrchestrateResponse:
         """Decide, store the decision, act, store what was done.
@@ -116,7 +116,7 @@ class Pipeline:
     async def mode(self, project_id: str) -> ModeConfig:
         """How a project wants its decisions made."""
         stored = await modes.find(self._database.read, project_id)
-        return stored.config if stored else self._default_mode
+        return stored.config if stored else self.default_mode
 
     async def _earlier(self, decision_id: UUID) -> Episode | None:
         """The decision that an earlier call with this request_id stored; RequestIdReused if its body was another."""

@@ -1,0 +1,11 @@
+"""Answers OrchestratorService."""
+
+from dsm.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceServicer
+
+from services.orchestrator.handlers.episodes import EpisodeHandlers
+from services.orchestrator.handlers.modes import ModeHandlers
+from services.orchestrator.handlers.orchestrations import OrchestrationHandlers
+
+
+class OrchestratorHandlers(OrchestrationHandlers, ModeHandlers, EpisodeHandlers, OrchestratorServiceServicer):
+    """The RPCs of dsm.orchestrator.v1.OrchestratorService, by what they do."""

@@ -1,0 +1,26 @@
+"""What every handler of the service has at hand."""
+
+from datetime import datetime
+
+from services.kit.clock import Clock
+from services.kit.database import Database
+from services.orchestrator.memory import Memory
+from services.orchestrator.observe import Observer
+from services.orchestrator.pipeline import Pipeline
+
+
+class Room:
+    """Database, the look at other services, memory, the pipeline of decisions, and clock."""
+
+    def __init__(
+        self, database: Database, observer: Observer, memory: Memory, pipeline: Pipeline, clock: Clock
+    ) -> None:
+        self.db = database
+        self.observer = observer
+        self.memory = memory
+        self.pipeline = pipeline
+        self.clock = clock
+
+    def now(self) -> datetime:
+        """The present instant."""
+        return self.clock()
