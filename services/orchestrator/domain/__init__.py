@@ -1,5 +1,6 @@
 """What the orchestrator thinks, without any input or output.
 
-`situation` is what it sees, `decision` what the rules make of it, `adjustment` what memory would change and the gate
-that lets it, `action` what is to be done, `episode` what is remembered, `outlook` trends and risk.
+`situation` is what it sees, `decision` what the rules make of it, `strategy` what was learned about such situations,
+`adjustment` what memory would change and the gate that lets it, `effect` how a figure changes, `action` what is to be
+done, `episode` what is remembered, `outlook` trends and risk.
 """

@@ -8,18 +8,13 @@ from statistics import fmean, stdev
 from uuid import UUID
 
 from services.orchestrator.domain.decision import Decision, DecisionMode, ModeConfig
+from services.orchestrator.domain.effect import AdjustmentKind
 from services.orchestrator.domain.outcome import Outcome
 from services.orchestrator.domain.situation import Analysis, Options
 
 LEAST_OUTCOMES = 3
 # An adjustment changes the number of tasks by half at most.
 LARGEST_CHANGE = 0.5
-
-
-class AdjustmentKind(StrEnum):
-    """The figure that is changed."""
-
-    TASK_COUNT = "TASK_COUNT"
 
 
 class AdjustmentState(StrEnum):
@@ -44,7 +39,7 @@ class Recollection:
 
 @dataclass(frozen=True)
 class Adjustment:
-    """One change that the outcomes of episodes suggest. Confidence is 0 to 1."""
+    """One change that the outcomes of episodes suggest. Confidence is 0 to 1. `strategy_ids`: what it follows."""
 
     kind: AdjustmentKind
     original: float
@@ -54,6 +49,7 @@ class Adjustment:
     summary: str
     rationale: str
     state: AdjustmentState = AdjustmentState.PROPOSED
+    strategy_ids: tuple[UUID, ...] = ()
 
     @property
     def applied(self) -> bool:

@@ -51,6 +51,13 @@ class Record:
         return DecisionSource.RULE_BASED_ONLY
 
     @property
+    def strategy_ids(self) -> tuple[UUID, ...]:
+        """The strategies that the applied adjustments follow; its outcome credits or blames them."""
+        return tuple(
+            sorted({i for adjustment in self.adjustments if adjustment.applied for i in adjustment.strategy_ids})
+        )
+
+    @property
     def sprint_id(self) -> str:
         """The sprint that it started; empty = none."""
         started = (a.sprint_id for a in self.actions if a.kind is ActionKind.START_SPRINT)
