@@ -24,7 +24,7 @@ import uuid_utils
 from dsm.common.v1 import error_reason_pb2
 from google.protobuf.message import DecodeError, Message
 
-from services.kit import call, metrics, status
+from services.kit import call, failpoint, metrics, status
 from services.kit.call import ACTOR_HEADER, ANONYMOUS, CORRELATION_HEADER, Call, RequestKey
 from services.kit.database import CONFLICTS, AlreadyAnswered, Database
 from services.kit.errors import (
@@ -164,6 +164,7 @@ class Gate(grpc.aio.ServerInterceptor):
         metrics.CALLS_IN_FLIGHT.inc()
         try:
             response = await work
+            await failpoint.reach(failpoint.GATE_BEFORE_ANSWER)
         except asyncio.CancelledError:
             _count(method, "CANCELLED", began)
             raise

@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from services.kit import failpoint
 from services.kit.database import Database
 from services.kit.errors import DsmError
 
@@ -35,5 +36,6 @@ async def clean(database: Database, retention_hours: float) -> None:
     """Clean up once; not every service has every table."""
     present = {row["tablename"] for row in await database.read.rows(_PRESENT)}
     for table in _RULES.keys() & present:
+        await failpoint.reach(failpoint.HOUSEKEEPING_BEFORE_DELETE)
         async with database.write(keyed=False) as tx:
             await tx.execute(f"DELETE FROM {table} WHERE {_RULES[table]}", {"retention": retention_hours * 3600})

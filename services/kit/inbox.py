@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, FetchTimeoutError
 
-from services.kit import call, metrics
+from services.kit import call, failpoint, metrics
 from services.kit.call import Call
 from services.kit.database import CONFLICTS, Database, WriteHandle
 from services.kit.errors import Unavailable
@@ -128,6 +128,7 @@ class Consumer:
     async def _take(self, messages: list[Msg]) -> None:
         try:
             await self._apply([_decode(message.data) for message in messages])
+            await failpoint.reach(failpoint.INBOX_BEFORE_ACK)
         except Unavailable:
             await asyncio.gather(*(message.nak(delay=1) for message in messages))
             await asyncio.sleep(0.5)
@@ -158,6 +159,7 @@ class Consumer:
             new = {row["event_id"] for row in taken}
             fresh = [event for event in events if event.event_id in new and events_by_id[event.event_id] is event]
             if fresh:
+                await failpoint.reach(failpoint.INBOX_BEFORE_EFFECT)
                 await self._subscription.apply(tx, fresh)
         labels = (self._database.service, self.name)
         metrics.EVENTS_APPLIED.labels(*labels).inc(len(fresh))

@@ -16,7 +16,7 @@ import structlog
 from nats.js.errors import APIError, NoStreamResponseError, TooManyStalledMsgsError
 from psycopg.rows import dict_row, tuple_row
 
-from services.kit import metrics
+from services.kit import failpoint, metrics
 from services.kit.database import Database, WriteHandle
 from services.kit.events import stream_of
 from services.kit.stream import Stream
@@ -98,7 +98,9 @@ class Relay:
         batch = await (await cursor.execute(_UNPUBLISHED, {"limit": BATCH})).fetchall()
         if not batch:
             return 0
+        await failpoint.reach(failpoint.OUTBOX_BEFORE_PUBLISH)
         positions = await self._send(batch)
+        await failpoint.reach(failpoint.OUTBOX_AFTER_PUBLISH)
         if positions:
             await connection.execute(_PUBLISHED, {"positions": positions})
             metrics.EVENTS_PUBLISHED.labels(self._database.service).inc(len(positions))

@@ -17,7 +17,7 @@ import structlog
 from google.protobuf.message import Message
 from psycopg.rows import dict_row
 
-from services.kit import call, metrics
+from services.kit import call, failpoint, metrics
 from services.kit.call import Call, RequestKey
 from services.kit.database import CONFLICTS, AlreadyAnswered, Database, ReadHandle, Row, WriteHandle, jsonb
 from services.kit.errors import Aborted, Code, DsmError, RemoteError, Unavailable
@@ -124,6 +124,13 @@ class Sagas:
     def used(self) -> bool:
         """True if the service has any kind of saga."""
         return bool(self._definitions)
+
+    @property
+    def failpoints(self) -> set[str]:
+        """The failpoints at the steps of every kind."""
+        steps = [(it.kind, step) for it in self._definitions.values() for step in it.steps]
+        points = (failpoint.saga_points(kind, step.name, remote=isinstance(step, Remote)) for kind, step in steps)
+        return set().union(*points)
 
     def define(self, definition: Definition) -> None:
         """Make a kind of saga known."""
@@ -240,10 +247,13 @@ class Sagas:
         step = definition.steps[index]
         last = index + 1 == len(definition.steps)
         status = "DONE" if last else "RUNNING"
+        await failpoint.reach(failpoint.saga_point(saga.kind, step.name, "before"))
         if isinstance(step, Remote):
             state = await step.run(saga.state)
+            await failpoint.reach(failpoint.saga_point(saga.kind, step.name, "done"))
             saga = replace(saga, state=state, step=index + 1, status=status)
             await self._store(saga)
+            await failpoint.reach(failpoint.saga_point(saga.kind, step.name, "after"))
             return saga, None
         for attempt in range(_ATTEMPTS):
             try:
@@ -252,6 +262,7 @@ class Sagas:
                     state = await step.run(tx, saga.state)
                     moved = replace(saga, state=state, step=index + 1, status=status)
                     await self._advance(tx, moved)
+                await failpoint.reach(failpoint.saga_point(saga.kind, step.name, "after"))
                 return moved, tx.response
             except CONFLICTS:
                 await asyncio.sleep(0.01 * 2**attempt)
@@ -260,6 +271,7 @@ class Sagas:
     async def _undo(self, definition: Definition, saga: Saga) -> None:
         for index in range(saga.step, -1, -1):
             step = definition.steps[index]
+            await failpoint.reach(failpoint.saga_point(saga.kind, step.name, "undo"))
             status = "UNDOING" if index else "UNDONE"
             saga = replace(saga, step=max(0, index - 1), status=status)
             if isinstance(step, Local):

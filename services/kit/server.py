@@ -11,10 +11,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from services.kit import failpoint
 from services.kit.admin import AdminHandlers
 from services.kit.database import Database
 from services.kit.gate import DatabaseOf, Gate
-from services.kit.service import Service
+from services.kit.service import Service, StatefulService
 from services.kit.service_status import StatusHandlers
 from services.kit.settings import ProcessSettings
 
@@ -37,6 +38,8 @@ class Server:
     def __init__(self, services: Sequence[Service], settings: ProcessSettings) -> None:
         self._services = services
         self._settings = settings
+        if settings.failpoints:
+            failpoint.arm(settings.failpoints, self._failpoints())
         self._admin = AdminHandlers(services)
         self._gate = Gate(
             self._databases(),
@@ -56,6 +59,7 @@ class Server:
 
     async def start(self) -> None:
         """Listen and start every service; `port` tells where."""
+        await failpoint.reach(failpoint.SERVER_BEFORE_START)
         for service in self._services:
             await service.start()
         await self._publish_health()
@@ -87,6 +91,10 @@ class Server:
         await self.start()
         await done.wait()
         await self.stop()
+
+    def _failpoints(self) -> frozenset[str]:
+        stateful = (service for service in self._services if isinstance(service, StatefulService))
+        return failpoint.POINTS.union(*(service.sagas.failpoints for service in stateful))
 
     def _databases(self) -> dict[str, DatabaseOf]:
         """Where each gRPC service keeps the answers to request_ids."""

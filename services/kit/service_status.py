@@ -11,6 +11,7 @@ import nats.errors
 from dsm.common.v1 import status_service_pb2 as pb
 from dsm.common.v1 import status_service_pb2_grpc
 
+from services.kit import failpoint
 from services.kit.callee import Callee
 from services.kit.convert import from_time
 from services.kit.errors import DatabaseUnavailable, DsmError
@@ -56,6 +57,8 @@ async def service_status(service: Service) -> pb.ServiceStatus:
     status.degraded_reasons.extend(
         f"The {callee.service} service does not answer." for callee in status.callees if not callee.reachable
     )
+    if names := failpoint.armed():
+        status.degraded_reasons.append(f"Failpoints are armed, for tests only: {', '.join(names)}.")
     if isinstance(service, StatefulService):
         status.database.CopyFrom(await _database(service))
         if not status.database.reachable and status.ready:

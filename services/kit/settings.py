@@ -44,6 +44,7 @@ class ProcessSettings(Settings):
     max_concurrent_calls: int = Field(default=512, ge=1, description="Calls in flight before the server sheds load.")
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=65536, description="Largest message taken or sent.")
     reflection: bool = Field(default=True, description="Answer gRPC reflection.")
+    failpoints: str = Field(default="", description="Places where to fail, for tests only; see kit/failpoint.py.")
 
 
 class ServiceSettings(Settings):
