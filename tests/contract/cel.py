@@ -42,7 +42,12 @@ def _nothing_left(message: Any) -> None:
     message.pto.starts_at_midday = message.pto.ends_at_midday = True
 
 
+def _day_of_its_own(message: Any) -> None:
+    message.options.as_of_date = "2025-03-03"
+
+
 CASES = {
+    "set_orchestration_schedule.today": Case("options.as_of_date", _day_of_its_own),
     "create_project.project_id": _unset("project.project_id"),
     "create_project.name": _unset("project.name"),
     "update_project.project_id": _unset("project.project_id"),

@@ -24,6 +24,8 @@ from tests.harness import World
 NOT_BUILT = {
     "OrchestratorService.DeleteCronJob",
     "OrchestratorService.ListCronJobs",
+    "OrchestratorService.GetOrchestrationSchedule",
+    "OrchestratorService.SetOrchestrationSchedule",
     "OrchestratorService.GetDecisionImpact",
     "OrchestratorService.GetInsights",
     "OrchestratorService.AnalyzeSimilarProjects",

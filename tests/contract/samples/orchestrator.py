@@ -23,6 +23,12 @@ class OrchestratorService:
     async def ListCronJobs(self, scene: Scene) -> pb.ListCronJobsRequest:
         return pb.ListCronJobsRequest(project_id=scene.project_id)
 
+    async def GetOrchestrationSchedule(self, scene: Scene) -> pb.GetOrchestrationScheduleRequest:
+        return pb.GetOrchestrationScheduleRequest(project_id=scene.project_id)
+
+    async def SetOrchestrationSchedule(self, scene: Scene) -> pb.SetOrchestrationScheduleRequest:
+        return pb.SetOrchestrationScheduleRequest(project_id=scene.project_id, schedule="0 6 * * 1-5")
+
     async def GetDecisionMode(self, scene: Scene) -> pb.GetDecisionModeRequest:
         return pb.GetDecisionModeRequest(project_id=scene.project_id)
 

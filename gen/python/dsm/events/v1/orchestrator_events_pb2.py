@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from dsm.common.v1 import options_pb2 as dsm_dot_common_dot_v1_dot_options__pb2
 from dsm.orchestrator.v1 import decision_pb2 as dsm_dot_orchestrator_dot_v1_dot_decision__pb2
 from dsm.orchestrator.v1 import episode_pb2 as dsm_dot_orchestrator_dot_v1_dot_episode__pb2
+from dsm.orchestrator.v1 import schedule_pb2 as dsm_dot_orchestrator_dot_v1_dot_schedule__pb2
 from dsm.orchestrator.v1 import strategy_pb2 as dsm_dot_orchestrator_dot_v1_dot_strategy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dsm/events/v1/orchestrator_events.proto\x12\rdsm.events.v1\x1a\x1b\x64sm/common/v1/options.proto\x1a\"dsm/orchestrator/v1/decision.proto\x1a!dsm/orchestrator/v1/episode.proto\x1a\"dsm/orchestrator/v1/strategy.proto\"v\n\x0c\x44\x65\x63isionMade\x12?\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32#.dsm.orchestrator.v1.DecisionRecordR\x08\x64\x65\x63ision:%\x8a\x8e%!dsm.orchestrator.v1.decision.made\"\xa4\x01\n\x13\x44\x65\x63isionModeChanged\x12?\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\'.dsm.orchestrator.v1.DecisionModeConfigR\x06\x63onfig\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId:-\x8a\x8e%)dsm.orchestrator.v1.decision_mode.changed\"s\n\x0f\x45pisodeRecorded\x12\x36\n\x07\x65pisode\x18\x01 \x01(\x0b\x32\x1c.dsm.orchestrator.v1.EpisodeR\x07\x65pisode:(\x8a\x8e%$dsm.orchestrator.v1.episode.recorded\"\x8e\x01\n\x0fStrategyEvolved\x12\x39\n\x08strategy\x18\x01 \x01(\x0b\x32\x1d.dsm.orchestrator.v1.StrategyR\x08strategy\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason:(\x8a\x8e%$dsm.orchestrator.v1.strategy.evolvedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dsm/events/v1/orchestrator_events.proto\x12\rdsm.events.v1\x1a\x1b\x64sm/common/v1/options.proto\x1a\"dsm/orchestrator/v1/decision.proto\x1a!dsm/orchestrator/v1/episode.proto\x1a\"dsm/orchestrator/v1/schedule.proto\x1a\"dsm/orchestrator/v1/strategy.proto\"v\n\x0c\x44\x65\x63isionMade\x12?\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32#.dsm.orchestrator.v1.DecisionRecordR\x08\x64\x65\x63ision:%\x8a\x8e%!dsm.orchestrator.v1.decision.made\"\xa4\x01\n\x13\x44\x65\x63isionModeChanged\x12?\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\'.dsm.orchestrator.v1.DecisionModeConfigR\x06\x63onfig\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId:-\x8a\x8e%)dsm.orchestrator.v1.decision_mode.changed\"s\n\x0f\x45pisodeRecorded\x12\x36\n\x07\x65pisode\x18\x01 \x01(\x0b\x32\x1c.dsm.orchestrator.v1.EpisodeR\x07\x65pisode:(\x8a\x8e%$dsm.orchestrator.v1.episode.recorded\"\x8e\x01\n\x0fStrategyEvolved\x12\x39\n\x08strategy\x18\x01 \x01(\x0b\x32\x1d.dsm.orchestrator.v1.StrategyR\x08strategy\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason:(\x8a\x8e%$dsm.orchestrator.v1.strategy.evolved\"\x96\x01\n\x19\x44\x61ilyScrumScheduleChanged\x12\x43\n\x08schedule\x18\x01 \x01(\x0b\x32\'.dsm.orchestrator.v1.DailyScrumScheduleR\x08schedule:4\x8a\x8e%0dsm.orchestrator.v1.daily_scrum_schedule.changed\"\x9e\x01\n\x1cOrchestrationScheduleChanged\x12\x46\n\x08schedule\x18\x01 \x01(\x0b\x32*.dsm.orchestrator.v1.OrchestrationScheduleR\x08schedule:6\x8a\x8e%2dsm.orchestrator.v1.orchestration_schedule.changedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,12 +44,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EPISODERECORDED']._serialized_options = b'\212\216%$dsm.orchestrator.v1.episode.recorded'
   _globals['_STRATEGYEVOLVED']._loaded_options = None
   _globals['_STRATEGYEVOLVED']._serialized_options = b'\212\216%$dsm.orchestrator.v1.strategy.evolved'
-  _globals['_DECISIONMADE']._serialized_start=194
-  _globals['_DECISIONMADE']._serialized_end=312
-  _globals['_DECISIONMODECHANGED']._serialized_start=315
-  _globals['_DECISIONMODECHANGED']._serialized_end=479
-  _globals['_EPISODERECORDED']._serialized_start=481
-  _globals['_EPISODERECORDED']._serialized_end=596
-  _globals['_STRATEGYEVOLVED']._serialized_start=599
-  _globals['_STRATEGYEVOLVED']._serialized_end=741
+  _globals['_DAILYSCRUMSCHEDULECHANGED']._loaded_options = None
+  _globals['_DAILYSCRUMSCHEDULECHANGED']._serialized_options = b'\212\216%0dsm.orchestrator.v1.daily_scrum_schedule.changed'
+  _globals['_ORCHESTRATIONSCHEDULECHANGED']._loaded_options = None
+  _globals['_ORCHESTRATIONSCHEDULECHANGED']._serialized_options = b'\212\216%2dsm.orchestrator.v1.orchestration_schedule.changed'
+  _globals['_DECISIONMADE']._serialized_start=230
+  _globals['_DECISIONMADE']._serialized_end=348
+  _globals['_DECISIONMODECHANGED']._serialized_start=351
+  _globals['_DECISIONMODECHANGED']._serialized_end=515
+  _globals['_EPISODERECORDED']._serialized_start=517
+  _globals['_EPISODERECORDED']._serialized_end=632
+  _globals['_STRATEGYEVOLVED']._serialized_start=635
+  _globals['_STRATEGYEVOLVED']._serialized_end=777
+  _globals['_DAILYSCRUMSCHEDULECHANGED']._serialized_start=780
+  _globals['_DAILYSCRUMSCHEDULECHANGED']._serialized_end=930
+  _globals['_ORCHESTRATIONSCHEDULECHANGED']._serialized_start=933
+  _globals['_ORCHESTRATIONSCHEDULECHANGED']._serialized_end=1091
 # @@protoc_insertion_point(module_scope)

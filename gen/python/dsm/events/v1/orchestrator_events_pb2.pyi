@@ -5,6 +5,7 @@ Payloads of the orchestrator."""
 
 from dsm.orchestrator.v1 import decision_pb2 as _decision_pb2
 from dsm.orchestrator.v1 import episode_pb2 as _episode_pb2
+from dsm.orchestrator.v1 import schedule_pb2 as _schedule_pb2
 from dsm.orchestrator.v1 import strategy_pb2 as _strategy_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -122,3 +123,51 @@ class StrategyEvolved(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StrategyEvolved: _TypeAlias = StrategyEvolved  # noqa: Y015
+
+@_typing.final
+class DailyScrumScheduleChanged(_message.Message):
+    """DailyScrumScheduleChanged says that a project's wish for daily scrums by themselves was made, changed or ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> _schedule_pb2.DailyScrumSchedule:
+        """The wish after the change."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _schedule_pb2.DailyScrumSchedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DailyScrumScheduleChanged: _TypeAlias = DailyScrumScheduleChanged  # noqa: Y015
+
+@_typing.final
+class OrchestrationScheduleChanged(_message.Message):
+    """OrchestrationScheduleChanged says that a project's wish to be orchestrated by itself was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> _schedule_pb2.OrchestrationSchedule:
+        """The wish after the change."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _schedule_pb2.OrchestrationSchedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrchestrationScheduleChanged: _TypeAlias = OrchestrationScheduleChanged  # noqa: Y015

@@ -357,9 +357,12 @@ class OrchestrateOptions(_message.Message):
     assign_tasks: _builtins.bool
     """Whether tasks may be taken into the sprint and given to people; default true. When false no sprint is started."""
     create_cronjob: _builtins.bool
-    """Whether the daily scrum is scheduled, by a Kubernetes CronJob or by the service itself; default true."""
+    """Whether the daily scrum is scheduled, by a Kubernetes CronJob or by the service itself; default true, but false if
+    the project's wish for a schedule was ended by DeleteCronJob.
+    """
     schedule: _builtins.str
     """When the daily scrum runs: a cron expression of five fields in the project's time zone, at most 100 characters.
+    Numbers, names of months and weekdays, ranges, lists and steps; Sunday is 0 or 7.
     Empty = the project's present schedule, else "0 14 * * 1-5".
     """
     sprint_duration_weeks: _builtins.int

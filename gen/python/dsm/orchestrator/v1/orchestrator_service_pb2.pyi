@@ -198,6 +198,7 @@ class OrchestrationStatus(_message.Message):
     DECISION_MODE_FIELD_NUMBER: _builtins.int
     ORCHESTRATION_IN_PROGRESS_FIELD_NUMBER: _builtins.int
     DEGRADED_PARTS_FIELD_NUMBER: _builtins.int
+    ORCHESTRATION_SCHEDULE_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """The project."""
     last_decision_id: _builtins.str
@@ -244,6 +245,10 @@ class OrchestrationStatus(_message.Message):
     def degraded_parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Parts that could not be had; empty = complete."""
 
+    @_builtins.property
+    def orchestration_schedule(self) -> _schedule_pb2.OrchestrationSchedule:
+        """Its wish to be orchestrated by itself; absent = never made."""
+
     def __init__(
         self,
         *,
@@ -260,10 +265,11 @@ class OrchestrationStatus(_message.Message):
         decision_mode: _decision_pb2.DecisionModeConfig | None = ...,
         orchestration_in_progress: _builtins.bool = ...,
         degraded_parts: _abc.Iterable[_builtins.str] | None = ...,
+        orchestration_schedule: _schedule_pb2.OrchestrationSchedule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["backlog_status", b"backlog_status", "current_sprint", b"current_sprint", "decision_mode", b"decision_mode", "historical_trends", b"historical_trends", "last_analysis_time", b"last_analysis_time", "predictive_insights", b"predictive_insights", "schedule", b"schedule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backlog_status", b"backlog_status", "current_sprint", b"current_sprint", "decision_mode", b"decision_mode", "historical_trends", b"historical_trends", "last_analysis_time", b"last_analysis_time", "orchestration_schedule", b"orchestration_schedule", "predictive_insights", b"predictive_insights", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog_status", b"backlog_status", "cron_jobs", b"cron_jobs", "current_sprint", b"current_sprint", "decision_mode", b"decision_mode", "degraded_parts", b"degraded_parts", "historical_trends", b"historical_trends", "last_analysis_time", b"last_analysis_time", "last_decision_id", b"last_decision_id", "orchestration_in_progress", b"orchestration_in_progress", "predictive_insights", b"predictive_insights", "project_id", b"project_id", "schedule", b"schedule", "sprint_status", b"sprint_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog_status", b"backlog_status", "cron_jobs", b"cron_jobs", "current_sprint", b"current_sprint", "decision_mode", b"decision_mode", "degraded_parts", b"degraded_parts", "historical_trends", b"historical_trends", "last_analysis_time", b"last_analysis_time", "last_decision_id", b"last_decision_id", "orchestration_in_progress", b"orchestration_in_progress", "orchestration_schedule", b"orchestration_schedule", "predictive_insights", b"predictive_insights", "project_id", b"project_id", "schedule", b"schedule", "sprint_status", b"sprint_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,6 +420,116 @@ class ListCronJobsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCronJobsResponse: _TypeAlias = ListCronJobsResponse  # noqa: Y015
+
+@_typing.final
+class GetOrchestrationScheduleRequest(_message.Message):
+    """GetOrchestrationScheduleRequest names a project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project_id", b"project_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrchestrationScheduleRequest: _TypeAlias = GetOrchestrationScheduleRequest  # noqa: Y015
+
+@_typing.final
+class GetOrchestrationScheduleResponse(_message.Message):
+    """GetOrchestrationScheduleResponse holds the schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> _schedule_pb2.OrchestrationSchedule:
+        """The schedule."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _schedule_pb2.OrchestrationSchedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrchestrationScheduleResponse: _TypeAlias = GetOrchestrationScheduleResponse  # noqa: Y015
+
+@_typing.final
+class SetOrchestrationScheduleRequest(_message.Message):
+    """SetOrchestrationScheduleRequest sets a project's schedule as a whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    enabled: _builtins.bool
+    """True to keep the schedule, false to remember it and run nothing."""
+    schedule: _builtins.str
+    """A cron expression of five fields in the project's time zone, 1 to 100 characters, for example "0 6 * * 1-5"."""
+    request_id: _builtins.str
+    """Makes a repeated call safe: the same id and body gets the first answer for 24 h. UUID; empty = no protection."""
+    @_builtins.property
+    def options(self) -> _decision_pb2.OrchestrateOptions:
+        """What each run may do; absent = every default. Neither as_of_date nor start_date may be given."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        enabled: _builtins.bool = ...,
+        schedule: _builtins.str = ...,
+        options: _decision_pb2.OrchestrateOptions | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enabled", b"enabled", "options", b"options", "project_id", b"project_id", "request_id", b"request_id", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetOrchestrationScheduleRequest: _TypeAlias = SetOrchestrationScheduleRequest  # noqa: Y015
+
+@_typing.final
+class SetOrchestrationScheduleResponse(_message.Message):
+    """SetOrchestrationScheduleResponse holds the schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> _schedule_pb2.OrchestrationSchedule:
+        """The schedule as it is now."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _schedule_pb2.OrchestrationSchedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetOrchestrationScheduleResponse: _TypeAlias = SetOrchestrationScheduleResponse  # noqa: Y015
 
 @_typing.final
 class GetDecisionModeRequest(_message.Message):

@@ -57,6 +57,16 @@ class OrchestratorServiceStub:
                 request_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListCronJobsRequest.SerializeToString,
                 response_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListCronJobsResponse.FromString,
                 _registered_method=True)
+        self.GetOrchestrationSchedule = channel.unary_unary(
+                '/dsm.orchestrator.v1.OrchestratorService/GetOrchestrationSchedule',
+                request_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestrationScheduleRequest.SerializeToString,
+                response_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestrationScheduleResponse.FromString,
+                _registered_method=True)
+        self.SetOrchestrationSchedule = channel.unary_unary(
+                '/dsm.orchestrator.v1.OrchestratorService/SetOrchestrationSchedule',
+                request_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetOrchestrationScheduleRequest.SerializeToString,
+                response_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetOrchestrationScheduleResponse.FromString,
+                _registered_method=True)
         self.GetDecisionMode = channel.unary_unary(
                 '/dsm.orchestrator.v1.OrchestratorService/GetDecisionMode',
                 request_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDecisionModeRequest.SerializeToString,
@@ -172,6 +182,23 @@ class OrchestratorServiceServicer:
 
     def ListCronJobs(self, request, context):
         """Lists the cron jobs in place or to be made, by project and sprint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrchestrationSchedule(self, request, context):
+        """Returns when a project is orchestrated by itself; a schedule that is not enabled if it never was to be. Errors:
+        PROJECT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetOrchestrationSchedule(self, request, context):
+        """Sets when a project is orchestrated by itself, as a whole. Each run is a call of Orchestrate with the options given,
+        on the day of the run; it is found by ListDecisionAudit. Errors: PROJECT_NOT_FOUND, PROJECT_ARCHIVED,
+        SCHEDULE_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,6 +344,16 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.ListCronJobs,
                     request_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListCronJobsRequest.FromString,
                     response_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListCronJobsResponse.SerializeToString,
+            ),
+            'GetOrchestrationSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrchestrationSchedule,
+                    request_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestrationScheduleRequest.FromString,
+                    response_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestrationScheduleResponse.SerializeToString,
+            ),
+            'SetOrchestrationSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetOrchestrationSchedule,
+                    request_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetOrchestrationScheduleRequest.FromString,
+                    response_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetOrchestrationScheduleResponse.SerializeToString,
             ),
             'GetDecisionMode': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDecisionMode,
@@ -510,6 +547,60 @@ class OrchestratorService:
             '/dsm.orchestrator.v1.OrchestratorService/ListCronJobs',
             dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListCronJobsRequest.SerializeToString,
             dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListCronJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrchestrationSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dsm.orchestrator.v1.OrchestratorService/GetOrchestrationSchedule',
+            dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestrationScheduleRequest.SerializeToString,
+            dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestrationScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetOrchestrationSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dsm.orchestrator.v1.OrchestratorService/SetOrchestrationSchedule',
+            dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetOrchestrationScheduleRequest.SerializeToString,
+            dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetOrchestrationScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

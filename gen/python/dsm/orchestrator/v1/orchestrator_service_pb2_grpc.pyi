@@ -50,6 +50,15 @@ class OrchestratorServiceStub:
     """Deletes a cron job and ends the project's wish for a schedule. Errors: CRON_JOB_NOT_FOUND, REQUEST_ID_REUSED."""
     ListCronJobs: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListCronJobsRequest, _orchestrator_service_pb2.ListCronJobsResponse]
     """Lists the cron jobs in place or to be made, by project and sprint."""
+    GetOrchestrationSchedule: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetOrchestrationScheduleRequest, _orchestrator_service_pb2.GetOrchestrationScheduleResponse]
+    """Returns when a project is orchestrated by itself; a schedule that is not enabled if it never was to be. Errors:
+    PROJECT_NOT_FOUND.
+    """
+    SetOrchestrationSchedule: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SetOrchestrationScheduleRequest, _orchestrator_service_pb2.SetOrchestrationScheduleResponse]
+    """Sets when a project is orchestrated by itself, as a whole. Each run is a call of Orchestrate with the options given,
+    on the day of the run; it is found by ListDecisionAudit. Errors: PROJECT_NOT_FOUND, PROJECT_ARCHIVED,
+    SCHEDULE_INVALID, REQUEST_ID_REUSED.
+    """
     GetDecisionMode: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDecisionModeRequest, _orchestrator_service_pb2.GetDecisionModeResponse]
     """Returns how a project wants its decisions made; the defaults if it never said. Errors: PROJECT_NOT_FOUND."""
     SetDecisionMode: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SetDecisionModeRequest, _orchestrator_service_pb2.SetDecisionModeResponse]
@@ -117,6 +126,15 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Deletes a cron job and ends the project's wish for a schedule. Errors: CRON_JOB_NOT_FOUND, REQUEST_ID_REUSED."""
     ListCronJobs: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListCronJobsRequest, _orchestrator_service_pb2.ListCronJobsResponse]  # type: ignore[assignment]
     """Lists the cron jobs in place or to be made, by project and sprint."""
+    GetOrchestrationSchedule: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetOrchestrationScheduleRequest, _orchestrator_service_pb2.GetOrchestrationScheduleResponse]  # type: ignore[assignment]
+    """Returns when a project is orchestrated by itself; a schedule that is not enabled if it never was to be. Errors:
+    PROJECT_NOT_FOUND.
+    """
+    SetOrchestrationSchedule: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SetOrchestrationScheduleRequest, _orchestrator_service_pb2.SetOrchestrationScheduleResponse]  # type: ignore[assignment]
+    """Sets when a project is orchestrated by itself, as a whole. Each run is a call of Orchestrate with the options given,
+    on the day of the run; it is found by ListDecisionAudit. Errors: PROJECT_NOT_FOUND, PROJECT_ARCHIVED,
+    SCHEDULE_INVALID, REQUEST_ID_REUSED.
+    """
     GetDecisionMode: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDecisionModeRequest, _orchestrator_service_pb2.GetDecisionModeResponse]  # type: ignore[assignment]
     """Returns how a project wants its decisions made; the defaults if it never said. Errors: PROJECT_NOT_FOUND."""
     SetDecisionMode: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SetDecisionModeRequest, _orchestrator_service_pb2.SetDecisionModeResponse]  # type: ignore[assignment]
@@ -205,6 +223,27 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.ListCronJobsResponse, _abc.Awaitable[_orchestrator_service_pb2.ListCronJobsResponse]]:
         """Lists the cron jobs in place or to be made, by project and sprint."""
+
+    @_abc_1.abstractmethod
+    def GetOrchestrationSchedule(
+        self,
+        request: _orchestrator_service_pb2.GetOrchestrationScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.GetOrchestrationScheduleResponse, _abc.Awaitable[_orchestrator_service_pb2.GetOrchestrationScheduleResponse]]:
+        """Returns when a project is orchestrated by itself; a schedule that is not enabled if it never was to be. Errors:
+        PROJECT_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def SetOrchestrationSchedule(
+        self,
+        request: _orchestrator_service_pb2.SetOrchestrationScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.SetOrchestrationScheduleResponse, _abc.Awaitable[_orchestrator_service_pb2.SetOrchestrationScheduleResponse]]:
+        """Sets when a project is orchestrated by itself, as a whole. Each run is a call of Orchestrate with the options given,
+        on the day of the run; it is found by ListDecisionAudit. Errors: PROJECT_NOT_FOUND, PROJECT_ARCHIVED,
+        SCHEDULE_INVALID, REQUEST_ID_REUSED.
+        """
 
     @_abc_1.abstractmethod
     def GetDecisionMode(

@@ -22,22 +22,25 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dsm.orchestrator.v1 import decision_pb2 as dsm_dot_orchestrator_dot_v1_dot_decision__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dsm/orchestrator/v1/schedule.proto\x12\x13\x64sm.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x04\n\x07\x43ronJob\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x1b\n\tsprint_id\x18\x03 \x01(\tR\x08sprintId\x12\x1a\n\x08schedule\x18\x04 \x01(\tR\x08schedule\x12\x1b\n\ttime_zone\x18\x05 \x01(\tR\x08timeZone\x12:\n\x06runner\x18\x06 \x01(\x0e\x32\".dsm.orchestrator.v1.CronJobRunnerR\x06runner\x12\x1c\n\tnamespace\x18\x07 \x01(\tR\tnamespace\x12\x37\n\x05state\x18\x08 \x01(\x0e\x32!.dsm.orchestrator.v1.CronJobStateR\x05state\x12!\n\x0cstate_reason\x18\t \x01(\tR\x0bstateReason\x12>\n\rnext_run_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bnextRunTime\x12>\n\rlast_run_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastRunTime\x12;\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xc1\x01\n\x12\x44\x61ilyScrumSchedule\x12\x1d\n\nproject_id\x18\x01 \x01(\tR\tprojectId\x12\x16\n\x06wanted\x18\x02 \x01(\x08R\x06wanted\x12\x1a\n\x08schedule\x18\x03 \x01(\tR\x08schedule\x12\x1b\n\ttime_zone\x18\x04 \x01(\tR\x08timeZone\x12;\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime*m\n\rCronJobRunner\x12\x1f\n\x1b\x43RON_JOB_RUNNER_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43RON_JOB_RUNNER_KUBERNETES\x10\x01\x12\x1b\n\x17\x43RON_JOB_RUNNER_SERVICE\x10\x02*\x80\x01\n\x0c\x43ronJobState\x12\x1e\n\x1a\x43RON_JOB_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43RON_JOB_STATE_PENDING\x10\x01\x12\x19\n\x15\x43RON_JOB_STATE_ACTIVE\x10\x02\x12\x19\n\x15\x43RON_JOB_STATE_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dsm/orchestrator/v1/schedule.proto\x12\x13\x64sm.orchestrator.v1\x1a\"dsm/orchestrator/v1/decision.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x04\n\x07\x43ronJob\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nproject_id\x18\x02 \x01(\tR\tprojectId\x12\x1b\n\tsprint_id\x18\x03 \x01(\tR\x08sprintId\x12\x1a\n\x08schedule\x18\x04 \x01(\tR\x08schedule\x12\x1b\n\ttime_zone\x18\x05 \x01(\tR\x08timeZone\x12:\n\x06runner\x18\x06 \x01(\x0e\x32\".dsm.orchestrator.v1.CronJobRunnerR\x06runner\x12\x1c\n\tnamespace\x18\x07 \x01(\tR\tnamespace\x12\x37\n\x05state\x18\x08 \x01(\x0e\x32!.dsm.orchestrator.v1.CronJobStateR\x05state\x12!\n\x0cstate_reason\x18\t \x01(\tR\x0bstateReason\x12>\n\rnext_run_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bnextRunTime\x12>\n\rlast_run_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastRunTime\x12;\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12&\n\x0flast_run_result\x18\r \x01(\tR\rlastRunResult\"\xc1\x01\n\x12\x44\x61ilyScrumSchedule\x12\x1d\n\nproject_id\x18\x01 \x01(\tR\tprojectId\x12\x16\n\x06wanted\x18\x02 \x01(\x08R\x06wanted\x12\x1a\n\x08schedule\x18\x03 \x01(\tR\x08schedule\x12\x1b\n\ttime_zone\x18\x04 \x01(\tR\x08timeZone\x12;\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"\xdb\x03\n\x15OrchestrationSchedule\x12\x1d\n\nproject_id\x18\x01 \x01(\tR\tprojectId\x12\x18\n\x07\x65nabled\x18\x02 \x01(\x08R\x07\x65nabled\x12\x1a\n\x08schedule\x18\x03 \x01(\tR\x08schedule\x12\x1b\n\ttime_zone\x18\x04 \x01(\tR\x08timeZone\x12\x41\n\x07options\x18\x05 \x01(\x0b\x32\'.dsm.orchestrator.v1.OrchestrateOptionsR\x07options\x12>\n\rnext_run_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bnextRunTime\x12>\n\rlast_run_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastRunTime\x12&\n\x0flast_run_result\x18\x08 \x01(\tR\rlastRunResult\x12(\n\x10last_decision_id\x18\t \x01(\tR\x0elastDecisionId\x12;\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime*m\n\rCronJobRunner\x12\x1f\n\x1b\x43RON_JOB_RUNNER_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43RON_JOB_RUNNER_KUBERNETES\x10\x01\x12\x1b\n\x17\x43RON_JOB_RUNNER_SERVICE\x10\x02*\x80\x01\n\x0c\x43ronJobState\x12\x1e\n\x1a\x43RON_JOB_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43RON_JOB_STATE_PENDING\x10\x01\x12\x19\n\x15\x43RON_JOB_STATE_ACTIVE\x10\x02\x12\x19\n\x15\x43RON_JOB_STATE_FAILED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dsm.orchestrator.v1.schedule_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CRONJOBRUNNER']._serialized_start=808
-  _globals['_CRONJOBRUNNER']._serialized_end=917
-  _globals['_CRONJOBSTATE']._serialized_start=920
-  _globals['_CRONJOBSTATE']._serialized_end=1048
-  _globals['_CRONJOB']._serialized_start=93
-  _globals['_CRONJOB']._serialized_end=610
-  _globals['_DAILYSCRUMSCHEDULE']._serialized_start=613
-  _globals['_DAILYSCRUMSCHEDULE']._serialized_end=806
+  _globals['_CRONJOBRUNNER']._serialized_start=1362
+  _globals['_CRONJOBRUNNER']._serialized_end=1471
+  _globals['_CRONJOBSTATE']._serialized_start=1474
+  _globals['_CRONJOBSTATE']._serialized_end=1602
+  _globals['_CRONJOB']._serialized_start=129
+  _globals['_CRONJOB']._serialized_end=686
+  _globals['_DAILYSCRUMSCHEDULE']._serialized_start=689
+  _globals['_DAILYSCRUMSCHEDULE']._serialized_end=882
+  _globals['_ORCHESTRATIONSCHEDULE']._serialized_start=885
+  _globals['_ORCHESTRATIONSCHEDULE']._serialized_end=1360
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 When daily scrums run by themselves."""
 
+from dsm.orchestrator.v1 import decision_pb2 as _decision_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -88,6 +89,7 @@ class CronJob(_message.Message):
     NEXT_RUN_TIME_FIELD_NUMBER: _builtins.int
     LAST_RUN_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_RUN_RESULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, for example "run-dailyscrum-test-001-s09"."""
     project_id: _builtins.str
@@ -106,6 +108,8 @@ class CronJob(_message.Message):
     """Whether it is in place."""
     state_reason: _builtins.str
     """Why it is not in place; empty = it is."""
+    last_run_result: _builtins.str
+    """What came of its last run, in a sentence; empty = it has not run, or Kubernetes runs it."""
     @_builtins.property
     def next_run_time(self) -> _timestamp_pb2.Timestamp:
         """When it runs next; absent = not known."""
@@ -133,10 +137,11 @@ class CronJob(_message.Message):
         next_run_time: _timestamp_pb2.Timestamp | None = ...,
         last_run_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        last_run_result: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_run_time", b"last_run_time", "next_run_time", b"next_run_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_run_time", b"last_run_time", "name", b"name", "namespace", b"namespace", "next_run_time", b"next_run_time", "project_id", b"project_id", "runner", b"runner", "schedule", b"schedule", "sprint_id", b"sprint_id", "state", b"state", "state_reason", b"state_reason", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_run_result", b"last_run_result", "last_run_time", b"last_run_time", "name", b"name", "namespace", b"namespace", "next_run_time", b"next_run_time", "project_id", b"project_id", "runner", b"runner", "schedule", b"schedule", "sprint_id", b"sprint_id", "state", b"state", "state_reason", b"state_reason", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -181,3 +186,71 @@ class DailyScrumSchedule(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DailyScrumSchedule: _TypeAlias = DailyScrumSchedule  # noqa: Y015
+
+@_typing.final
+class OrchestrationSchedule(_message.Message):
+    """OrchestrationSchedule is a project's wish to be orchestrated by itself. The orchestrator keeps it, whatever runs the
+    daily scrums.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_RUN_TIME_FIELD_NUMBER: _builtins.int
+    LAST_RUN_TIME_FIELD_NUMBER: _builtins.int
+    LAST_RUN_RESULT_FIELD_NUMBER: _builtins.int
+    LAST_DECISION_ID_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    enabled: _builtins.bool
+    """True if it is kept; false = it is remembered and nothing runs."""
+    schedule: _builtins.str
+    """A cron expression of five fields."""
+    time_zone: _builtins.str
+    """Time zone of the schedule (IANA): the project's, when the schedule was set."""
+    last_run_result: _builtins.str
+    """What came of its last run, in a sentence; empty = it has not run."""
+    last_decision_id: _builtins.str
+    """The decision that its last run made; empty = none."""
+    @_builtins.property
+    def options(self) -> _decision_pb2.OrchestrateOptions:
+        """What each run may do."""
+
+    @_builtins.property
+    def next_run_time(self) -> _timestamp_pb2.Timestamp:
+        """When it runs next; absent = it is not enabled."""
+
+    @_builtins.property
+    def last_run_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last ran; absent = never."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When the schedule was set."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        enabled: _builtins.bool = ...,
+        schedule: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        options: _decision_pb2.OrchestrateOptions | None = ...,
+        next_run_time: _timestamp_pb2.Timestamp | None = ...,
+        last_run_time: _timestamp_pb2.Timestamp | None = ...,
+        last_run_result: _builtins.str = ...,
+        last_decision_id: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_run_time", b"last_run_time", "next_run_time", b"next_run_time", "options", b"options", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enabled", b"enabled", "last_decision_id", b"last_decision_id", "last_run_result", b"last_run_result", "last_run_time", b"last_run_time", "next_run_time", b"next_run_time", "options", b"options", "project_id", b"project_id", "schedule", b"schedule", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrchestrationSchedule: _TypeAlias = OrchestrationSchedule  # noqa: Y015

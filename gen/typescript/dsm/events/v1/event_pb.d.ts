@@ -11,7 +11,7 @@ import type { EmployeeCreated, EmployeeErased, EmployeeUpdated, HolidayAdded, Ho
 import type { ReminderDue, StoryCreated, StoryDeleted, StoryUpdated, TaskCompleted, TaskCreated, TaskDeleted, TaskUpdated } from "./backlog_events_pb.js";
 import type { ImpedimentRaised, ImpedimentResolved, ScrumReported, SprintAbandoned, SprintClosed, SprintStarted, SprintTaskUpdated, TaskProgressed } from "./sprint_events_pb.js";
 import type { ActionItemUpdated, NoteRecorded } from "./chronicle_events_pb.js";
-import type { DecisionMade, DecisionModeChanged, EpisodeRecorded, StrategyEvolved } from "./orchestrator_events_pb.js";
+import type { DailyScrumScheduleChanged, DecisionMade, DecisionModeChanged, EpisodeRecorded, OrchestrationScheduleChanged, StrategyEvolved } from "./orchestrator_events_pb.js";
 
 /**
  * Describes the file dsm/events/v1/event.proto.
@@ -351,6 +351,22 @@ export declare type Event = Message<"dsm.events.v1.Event"> & {
      */
     value: StrategyEvolved;
     case: "strategyEvolved";
+  } | {
+    /**
+     * A project's wish for daily scrums was changed.
+     *
+     * @generated from field: dsm.events.v1.DailyScrumScheduleChanged daily_scrum_schedule_changed = 174;
+     */
+    value: DailyScrumScheduleChanged;
+    case: "dailyScrumScheduleChanged";
+  } | {
+    /**
+     * A project's wish to be orchestrated by itself was changed.
+     *
+     * @generated from field: dsm.events.v1.OrchestrationScheduleChanged orchestration_schedule_changed = 175;
+     */
+    value: OrchestrationScheduleChanged;
+    case: "orchestrationScheduleChanged";
   } | {
     /**
      * Progress reported from outside.

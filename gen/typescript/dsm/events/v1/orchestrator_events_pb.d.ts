@@ -9,6 +9,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { DecisionModeConfig, DecisionRecord } from "../../orchestrator/v1/decision_pb.js";
 import type { Episode } from "../../orchestrator/v1/episode_pb.js";
 import type { Strategy } from "../../orchestrator/v1/strategy_pb.js";
+import type { DailyScrumSchedule, OrchestrationSchedule } from "../../orchestrator/v1/schedule_pb.js";
 
 /**
  * Describes the file dsm/events/v1/orchestrator_events.proto.
@@ -108,4 +109,44 @@ export declare type StrategyEvolved = Message<"dsm.events.v1.StrategyEvolved"> &
  * Use `create(StrategyEvolvedSchema)` to create a new message.
  */
 export declare const StrategyEvolvedSchema: GenMessage<StrategyEvolved>;
+
+/**
+ * DailyScrumScheduleChanged says that a project's wish for daily scrums by themselves was made, changed or ended.
+ *
+ * @generated from message dsm.events.v1.DailyScrumScheduleChanged
+ */
+export declare type DailyScrumScheduleChanged = Message<"dsm.events.v1.DailyScrumScheduleChanged"> & {
+  /**
+   * The wish after the change.
+   *
+   * @generated from field: dsm.orchestrator.v1.DailyScrumSchedule schedule = 1;
+   */
+  schedule?: DailyScrumSchedule | undefined;
+};
+
+/**
+ * Describes the message dsm.events.v1.DailyScrumScheduleChanged.
+ * Use `create(DailyScrumScheduleChangedSchema)` to create a new message.
+ */
+export declare const DailyScrumScheduleChangedSchema: GenMessage<DailyScrumScheduleChanged>;
+
+/**
+ * OrchestrationScheduleChanged says that a project's wish to be orchestrated by itself was changed.
+ *
+ * @generated from message dsm.events.v1.OrchestrationScheduleChanged
+ */
+export declare type OrchestrationScheduleChanged = Message<"dsm.events.v1.OrchestrationScheduleChanged"> & {
+  /**
+   * The wish after the change.
+   *
+   * @generated from field: dsm.orchestrator.v1.OrchestrationSchedule schedule = 1;
+   */
+  schedule?: OrchestrationSchedule | undefined;
+};
+
+/**
+ * Describes the message dsm.events.v1.OrchestrationScheduleChanged.
+ * Use `create(OrchestrationScheduleChangedSchema)` to create a new message.
+ */
+export declare const OrchestrationScheduleChangedSchema: GenMessage<OrchestrationScheduleChanged>;
 

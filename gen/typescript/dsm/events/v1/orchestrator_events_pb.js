@@ -8,13 +8,14 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_dsm_common_v1_options } from "../../common/v1/options_pb.js";
 import { file_dsm_orchestrator_v1_decision } from "../../orchestrator/v1/decision_pb.js";
 import { file_dsm_orchestrator_v1_episode } from "../../orchestrator/v1/episode_pb.js";
+import { file_dsm_orchestrator_v1_schedule } from "../../orchestrator/v1/schedule_pb.js";
 import { file_dsm_orchestrator_v1_strategy } from "../../orchestrator/v1/strategy_pb.js";
 
 /**
  * Describes the file dsm/events/v1/orchestrator_events.proto.
  */
 export const file_dsm_events_v1_orchestrator_events = /*@__PURE__*/
-  fileDesc("Cidkc20vZXZlbnRzL3YxL29yY2hlc3RyYXRvcl9ldmVudHMucHJvdG8SDWRzbS5ldmVudHMudjEibAoMRGVjaXNpb25NYWRlEjUKCGRlY2lzaW9uGAEgASgLMiMuZHNtLm9yY2hlc3RyYXRvci52MS5EZWNpc2lvblJlY29yZDolio4lIWRzbS5vcmNoZXN0cmF0b3IudjEuZGVjaXNpb24ubWFkZSKRAQoTRGVjaXNpb25Nb2RlQ2hhbmdlZBI3CgZjb25maWcYASABKAsyJy5kc20ub3JjaGVzdHJhdG9yLnYxLkRlY2lzaW9uTW9kZUNvbmZpZxISCgpwcm9qZWN0X2lkGAIgASgJOi2KjiUpZHNtLm9yY2hlc3RyYXRvci52MS5kZWNpc2lvbl9tb2RlLmNoYW5nZWQiagoPRXBpc29kZVJlY29yZGVkEi0KB2VwaXNvZGUYASABKAsyHC5kc20ub3JjaGVzdHJhdG9yLnYxLkVwaXNvZGU6KIqOJSRkc20ub3JjaGVzdHJhdG9yLnYxLmVwaXNvZGUucmVjb3JkZWQifAoPU3RyYXRlZ3lFdm9sdmVkEi8KCHN0cmF0ZWd5GAEgASgLMh0uZHNtLm9yY2hlc3RyYXRvci52MS5TdHJhdGVneRIOCgZyZWFzb24YAiABKAk6KIqOJSRkc20ub3JjaGVzdHJhdG9yLnYxLnN0cmF0ZWd5LmV2b2x2ZWRiBnByb3RvMw", [file_dsm_common_v1_options, file_dsm_orchestrator_v1_decision, file_dsm_orchestrator_v1_episode, file_dsm_orchestrator_v1_strategy]);
+  fileDesc("Cidkc20vZXZlbnRzL3YxL29yY2hlc3RyYXRvcl9ldmVudHMucHJvdG8SDWRzbS5ldmVudHMudjEibAoMRGVjaXNpb25NYWRlEjUKCGRlY2lzaW9uGAEgASgLMiMuZHNtLm9yY2hlc3RyYXRvci52MS5EZWNpc2lvblJlY29yZDolio4lIWRzbS5vcmNoZXN0cmF0b3IudjEuZGVjaXNpb24ubWFkZSKRAQoTRGVjaXNpb25Nb2RlQ2hhbmdlZBI3CgZjb25maWcYASABKAsyJy5kc20ub3JjaGVzdHJhdG9yLnYxLkRlY2lzaW9uTW9kZUNvbmZpZxISCgpwcm9qZWN0X2lkGAIgASgJOi2KjiUpZHNtLm9yY2hlc3RyYXRvci52MS5kZWNpc2lvbl9tb2RlLmNoYW5nZWQiagoPRXBpc29kZVJlY29yZGVkEi0KB2VwaXNvZGUYASABKAsyHC5kc20ub3JjaGVzdHJhdG9yLnYxLkVwaXNvZGU6KIqOJSRkc20ub3JjaGVzdHJhdG9yLnYxLmVwaXNvZGUucmVjb3JkZWQifAoPU3RyYXRlZ3lFdm9sdmVkEi8KCHN0cmF0ZWd5GAEgASgLMh0uZHNtLm9yY2hlc3RyYXRvci52MS5TdHJhdGVneRIOCgZyZWFzb24YAiABKAk6KIqOJSRkc20ub3JjaGVzdHJhdG9yLnYxLnN0cmF0ZWd5LmV2b2x2ZWQijAEKGURhaWx5U2NydW1TY2hlZHVsZUNoYW5nZWQSOQoIc2NoZWR1bGUYASABKAsyJy5kc20ub3JjaGVzdHJhdG9yLnYxLkRhaWx5U2NydW1TY2hlZHVsZTo0io4lMGRzbS5vcmNoZXN0cmF0b3IudjEuZGFpbHlfc2NydW1fc2NoZWR1bGUuY2hhbmdlZCKUAQocT3JjaGVzdHJhdGlvblNjaGVkdWxlQ2hhbmdlZBI8CghzY2hlZHVsZRgBIAEoCzIqLmRzbS5vcmNoZXN0cmF0b3IudjEuT3JjaGVzdHJhdGlvblNjaGVkdWxlOjaKjiUyZHNtLm9yY2hlc3RyYXRvci52MS5vcmNoZXN0cmF0aW9uX3NjaGVkdWxlLmNoYW5nZWRiBnByb3RvMw", [file_dsm_common_v1_options, file_dsm_orchestrator_v1_decision, file_dsm_orchestrator_v1_episode, file_dsm_orchestrator_v1_schedule, file_dsm_orchestrator_v1_strategy]);
 
 /**
  * Describes the message dsm.events.v1.DecisionMade.
@@ -43,4 +44,18 @@ export const EpisodeRecordedSchema = /*@__PURE__*/
  */
 export const StrategyEvolvedSchema = /*@__PURE__*/
   messageDesc(file_dsm_events_v1_orchestrator_events, 3);
+
+/**
+ * Describes the message dsm.events.v1.DailyScrumScheduleChanged.
+ * Use `create(DailyScrumScheduleChangedSchema)` to create a new message.
+ */
+export const DailyScrumScheduleChangedSchema = /*@__PURE__*/
+  messageDesc(file_dsm_events_v1_orchestrator_events, 4);
+
+/**
+ * Describes the message dsm.events.v1.OrchestrationScheduleChanged.
+ * Use `create(OrchestrationScheduleChangedSchema)` to create a new message.
+ */
+export const OrchestrationScheduleChangedSchema = /*@__PURE__*/
+  messageDesc(file_dsm_events_v1_orchestrator_events, 5);
 

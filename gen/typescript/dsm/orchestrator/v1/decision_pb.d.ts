@@ -84,7 +84,8 @@ export declare type OrchestrateOptions = Message<"dsm.orchestrator.v1.Orchestrat
   assignTasks?: boolean | undefined;
 
   /**
-   * Whether the daily scrum is scheduled, by a Kubernetes CronJob or by the service itself; default true.
+   * Whether the daily scrum is scheduled, by a Kubernetes CronJob or by the service itself; default true, but false if
+   * the project's wish for a schedule was ended by DeleteCronJob.
    *
    * @generated from field: optional bool create_cronjob = 3;
    */
@@ -92,6 +93,7 @@ export declare type OrchestrateOptions = Message<"dsm.orchestrator.v1.Orchestrat
 
   /**
    * When the daily scrum runs: a cron expression of five fields in the project's time zone, at most 100 characters.
+   * Numbers, names of months and weekdays, ranges, lists and steps; Sunday is 0 or 7.
    * Empty = the project's present schedule, else "0 14 * * 1-5".
    *
    * @generated from field: string schedule = 4;

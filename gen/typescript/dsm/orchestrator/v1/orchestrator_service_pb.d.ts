@@ -9,7 +9,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { DecisionModeConfig, DecisionRecord, DecisionSource, OrchestrateAction, OrchestrateOptions } from "./decision_pb.js";
 import type { BacklogStatus, CurrentSprint, DataQualityReport, HistoricalTrends, Insights, IntelligenceHealth, PredictiveInsights, SimilarProjectAnalysis, VelocityTrends } from "./insight_pb.js";
-import type { CronJob, DailyScrumSchedule } from "./schedule_pb.js";
+import type { CronJob, DailyScrumSchedule, OrchestrationSchedule } from "./schedule_pb.js";
 import type { DecisionImpact } from "./impact_pb.js";
 import type { BacklogForecast, ForecastCalibration, SprintForecast } from "./forecast_pb.js";
 import type { Episode, EpisodeMatch } from "./episode_pb.js";
@@ -266,6 +266,13 @@ export declare type OrchestrationStatus = Message<"dsm.orchestrator.v1.Orchestra
    * @generated from field: repeated string degraded_parts = 13;
    */
   degradedParts: string[];
+
+  /**
+   * Its wish to be orchestrated by itself; absent = never made.
+   *
+   * @generated from field: dsm.orchestrator.v1.OrchestrationSchedule orchestration_schedule = 14;
+   */
+  orchestrationSchedule?: OrchestrationSchedule | undefined;
 };
 
 /**
@@ -422,6 +429,114 @@ export declare type ListCronJobsResponse = Message<"dsm.orchestrator.v1.ListCron
  * Use `create(ListCronJobsResponseSchema)` to create a new message.
  */
 export declare const ListCronJobsResponseSchema: GenMessage<ListCronJobsResponse>;
+
+/**
+ * GetOrchestrationScheduleRequest names a project.
+ *
+ * @generated from message dsm.orchestrator.v1.GetOrchestrationScheduleRequest
+ */
+export declare type GetOrchestrationScheduleRequest = Message<"dsm.orchestrator.v1.GetOrchestrationScheduleRequest"> & {
+  /**
+   * The project.
+   *
+   * @generated from field: string project_id = 1;
+   */
+  projectId: string;
+};
+
+/**
+ * Describes the message dsm.orchestrator.v1.GetOrchestrationScheduleRequest.
+ * Use `create(GetOrchestrationScheduleRequestSchema)` to create a new message.
+ */
+export declare const GetOrchestrationScheduleRequestSchema: GenMessage<GetOrchestrationScheduleRequest>;
+
+/**
+ * GetOrchestrationScheduleResponse holds the schedule.
+ *
+ * @generated from message dsm.orchestrator.v1.GetOrchestrationScheduleResponse
+ */
+export declare type GetOrchestrationScheduleResponse = Message<"dsm.orchestrator.v1.GetOrchestrationScheduleResponse"> & {
+  /**
+   * The schedule.
+   *
+   * @generated from field: dsm.orchestrator.v1.OrchestrationSchedule schedule = 1;
+   */
+  schedule?: OrchestrationSchedule | undefined;
+};
+
+/**
+ * Describes the message dsm.orchestrator.v1.GetOrchestrationScheduleResponse.
+ * Use `create(GetOrchestrationScheduleResponseSchema)` to create a new message.
+ */
+export declare const GetOrchestrationScheduleResponseSchema: GenMessage<GetOrchestrationScheduleResponse>;
+
+/**
+ * SetOrchestrationScheduleRequest sets a project's schedule as a whole.
+ *
+ * @generated from message dsm.orchestrator.v1.SetOrchestrationScheduleRequest
+ */
+export declare type SetOrchestrationScheduleRequest = Message<"dsm.orchestrator.v1.SetOrchestrationScheduleRequest"> & {
+  /**
+   * The project.
+   *
+   * @generated from field: string project_id = 1;
+   */
+  projectId: string;
+
+  /**
+   * True to keep the schedule, false to remember it and run nothing.
+   *
+   * @generated from field: bool enabled = 2;
+   */
+  enabled: boolean;
+
+  /**
+   * A cron expression of five fields in the project's time zone, 1 to 100 characters, for example "0 6 * * 1-5".
+   *
+   * @generated from field: string schedule = 3;
+   */
+  schedule: string;
+
+  /**
+   * What each run may do; absent = every default. Neither as_of_date nor start_date may be given.
+   *
+   * @generated from field: dsm.orchestrator.v1.OrchestrateOptions options = 4;
+   */
+  options?: OrchestrateOptions | undefined;
+
+  /**
+   * Makes a repeated call safe: the same id and body gets the first answer for 24 h. UUID; empty = no protection.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message dsm.orchestrator.v1.SetOrchestrationScheduleRequest.
+ * Use `create(SetOrchestrationScheduleRequestSchema)` to create a new message.
+ */
+export declare const SetOrchestrationScheduleRequestSchema: GenMessage<SetOrchestrationScheduleRequest>;
+
+/**
+ * SetOrchestrationScheduleResponse holds the schedule.
+ *
+ * @generated from message dsm.orchestrator.v1.SetOrchestrationScheduleResponse
+ */
+export declare type SetOrchestrationScheduleResponse = Message<"dsm.orchestrator.v1.SetOrchestrationScheduleResponse"> & {
+  /**
+   * The schedule as it is now.
+   *
+   * @generated from field: dsm.orchestrator.v1.OrchestrationSchedule schedule = 1;
+   */
+  schedule?: OrchestrationSchedule | undefined;
+};
+
+/**
+ * Describes the message dsm.orchestrator.v1.SetOrchestrationScheduleResponse.
+ * Use `create(SetOrchestrationScheduleResponseSchema)` to create a new message.
+ */
+export declare const SetOrchestrationScheduleResponseSchema: GenMessage<SetOrchestrationScheduleResponse>;
 
 /**
  * GetDecisionModeRequest names a project.
@@ -1423,6 +1538,29 @@ export declare const OrchestratorService: GenService<{
     methodKind: "unary";
     input: typeof ListCronJobsRequestSchema;
     output: typeof ListCronJobsResponseSchema;
+  },
+  /**
+   * Returns when a project is orchestrated by itself; a schedule that is not enabled if it never was to be. Errors:
+   * PROJECT_NOT_FOUND.
+   *
+   * @generated from rpc dsm.orchestrator.v1.OrchestratorService.GetOrchestrationSchedule
+   */
+  getOrchestrationSchedule: {
+    methodKind: "unary";
+    input: typeof GetOrchestrationScheduleRequestSchema;
+    output: typeof GetOrchestrationScheduleResponseSchema;
+  },
+  /**
+   * Sets when a project is orchestrated by itself, as a whole. Each run is a call of Orchestrate with the options given,
+   * on the day of the run; it is found by ListDecisionAudit. Errors: PROJECT_NOT_FOUND, PROJECT_ARCHIVED,
+   * SCHEDULE_INVALID, REQUEST_ID_REUSED.
+   *
+   * @generated from rpc dsm.orchestrator.v1.OrchestratorService.SetOrchestrationSchedule
+   */
+  setOrchestrationSchedule: {
+    methodKind: "unary";
+    input: typeof SetOrchestrationScheduleRequestSchema;
+    output: typeof SetOrchestrationScheduleResponseSchema;
   },
   /**
    * Returns how a project wants its decisions made; the defaults if it never said. Errors: PROJECT_NOT_FOUND.

@@ -7,6 +7,7 @@
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { OrchestrateOptions } from "./decision_pb.js";
 
 /**
  * Describes the file dsm/orchestrator/v1/schedule.proto.
@@ -102,6 +103,13 @@ export declare type CronJob = Message<"dsm.orchestrator.v1.CronJob"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 12;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * What came of its last run, in a sentence; empty = it has not run, or Kubernetes runs it.
+   *
+   * @generated from field: string last_run_result = 13;
+   */
+  lastRunResult: string;
 };
 
 /**
@@ -157,6 +165,90 @@ export declare type DailyScrumSchedule = Message<"dsm.orchestrator.v1.DailyScrum
  * Use `create(DailyScrumScheduleSchema)` to create a new message.
  */
 export declare const DailyScrumScheduleSchema: GenMessage<DailyScrumSchedule>;
+
+/**
+ * OrchestrationSchedule is a project's wish to be orchestrated by itself. The orchestrator keeps it, whatever runs the
+ * daily scrums.
+ *
+ * @generated from message dsm.orchestrator.v1.OrchestrationSchedule
+ */
+export declare type OrchestrationSchedule = Message<"dsm.orchestrator.v1.OrchestrationSchedule"> & {
+  /**
+   * The project.
+   *
+   * @generated from field: string project_id = 1;
+   */
+  projectId: string;
+
+  /**
+   * True if it is kept; false = it is remembered and nothing runs.
+   *
+   * @generated from field: bool enabled = 2;
+   */
+  enabled: boolean;
+
+  /**
+   * A cron expression of five fields.
+   *
+   * @generated from field: string schedule = 3;
+   */
+  schedule: string;
+
+  /**
+   * Time zone of the schedule (IANA): the project's, when the schedule was set.
+   *
+   * @generated from field: string time_zone = 4;
+   */
+  timeZone: string;
+
+  /**
+   * What each run may do.
+   *
+   * @generated from field: dsm.orchestrator.v1.OrchestrateOptions options = 5;
+   */
+  options?: OrchestrateOptions | undefined;
+
+  /**
+   * When it runs next; absent = it is not enabled.
+   *
+   * @generated from field: google.protobuf.Timestamp next_run_time = 6;
+   */
+  nextRunTime?: Timestamp | undefined;
+
+  /**
+   * When it last ran; absent = never.
+   *
+   * @generated from field: google.protobuf.Timestamp last_run_time = 7;
+   */
+  lastRunTime?: Timestamp | undefined;
+
+  /**
+   * What came of its last run, in a sentence; empty = it has not run.
+   *
+   * @generated from field: string last_run_result = 8;
+   */
+  lastRunResult: string;
+
+  /**
+   * The decision that its last run made; empty = none.
+   *
+   * @generated from field: string last_decision_id = 9;
+   */
+  lastDecisionId: string;
+
+  /**
+   * When the schedule was set.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 10;
+   */
+  updateTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message dsm.orchestrator.v1.OrchestrationSchedule.
+ * Use `create(OrchestrationScheduleSchema)` to create a new message.
+ */
+export declare const OrchestrationScheduleSchema: GenMessage<OrchestrationSchedule>;
 
 /**
  * CronJobRunner says what keeps a schedule.
