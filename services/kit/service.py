@@ -114,7 +114,7 @@ class StatefulService(Service):
         self._database = Database(
             name, settings.database_url, pool_size=settings.pool_size, pool_timeout=settings.pool_timeout_seconds
         )
-        self.stream = Stream(name, settings.nats_url)
+        self.stream = Stream(name, settings.nats_url, duplicate_window=settings.duplicate_window_seconds)
         self.relay = Relay(self._database, self.stream)
         self.watch = Watch(self._database, settings.retention_hours)
         self.consumers: list[Consumer] = []

@@ -72,6 +72,11 @@ class StatefulSettings(ServiceSettings):
     saga_lease_seconds: float = Field(default=15, gt=0, description="How long a silent process keeps its sagas.")
     consumer_batch: int = Field(default=200, ge=1, le=1000, description="Most events applied in one transaction.")
     max_deliveries: int = Field(default=5, ge=1, description="Tries before an event becomes a dead letter.")
+    duplicate_window_seconds: float = Field(
+        default=120,
+        ge=0.1,
+        description="How long a stream, set when it is made, drops what is published twice; consumers lean on their inbox.",
+    )
 
 
 S = TypeVar("S", bound=Settings)

@@ -22,9 +22,10 @@ DUPLICATE_WINDOW_SECONDS = 120
 class Stream:
     """One connection per service; it connects in the background and again whenever it is lost."""
 
-    def __init__(self, service: str, url: str) -> None:
+    def __init__(self, service: str, url: str, *, duplicate_window: float = DUPLICATE_WINDOW_SECONDS) -> None:
         self.service = service
         self._url = url
+        self._duplicate_window = duplicate_window
         self._client = Client()
         self._connecting: asyncio.Task[None] | None = None
 
@@ -59,7 +60,7 @@ class Stream:
                 retention=RetentionPolicy.LIMITS,
                 storage=StorageType.FILE,
                 max_age=RETENTION_SECONDS,
-                duplicate_window=DUPLICATE_WINDOW_SECONDS,
+                duplicate_window=self._duplicate_window,
             )
             # Two services may find it missing at once; the second is told that it exists.
             with suppress(BadRequestError):
