@@ -75,7 +75,7 @@ class StatefulSettings(ServiceSettings):
     duplicate_window_seconds: float = Field(
         default=120,
         ge=0.1,
-        description="How long a stream, set when it is made, drops what is published twice; consumers lean on their inbox.",
+        description="How long a stream drops what is published twice; set when it is made. Consumers never rely on it.",
     )
 
 
