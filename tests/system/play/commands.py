@@ -6,15 +6,18 @@ from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 from dsm.backlog.v1 import backlog_service_pb2 as backlog
 from dsm.backlog.v1 import task_pb2
+from dsm.events.v1 import event_pb2, sprint_events_pb2
 from dsm.project.v1 import calendar_pb2, project_pb2
 from dsm.project.v1 import project_service_pb2 as project
+from dsm.sprint.v1 import daily_scrum_service_pb2 as daily
 from dsm.sprint.v1 import sprint_service_pb2 as sprint
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from tests.system.play.stage import Ground, Stage, uuid_of
+from tests.system.play.stage import Ground, Stage
 
 _MONDAY = date(2025, 3, 3)
 _POINTS = (None, 0.5, 1, 2, 3, 5, 8, 13)
@@ -42,7 +45,8 @@ class Client:
         """Send a command: some with a request_id, and of these some twice at once; a dry run keeps no answer."""
         times = 1
         if (self._insistent or self.maybe(0.4)) and not getattr(request, "dry_run", False):
-            request.request_id = uuid_of(self.rng)
+            # Not by the client's numbers, which may be those of another.
+            request.request_id = str(uuid4())
             times = self._insistent or self.rng.choice((1, 2))
         return await self.stage.tell(self.name, name, request, times=times)
 
@@ -346,8 +350,31 @@ async def cancel_sprint_task(client: Client, ground: Ground) -> None:
     await client.tell("CancelSprintTask", request)
 
 
-# How often each is sent. Calls that are not built yet are refused as such, and join in once they are.
-COMMANDS: dict[Command, int] = {
+async def run_scrum(client: Client, ground: Ground) -> None:
+    await client.tell("RunScrum", daily.RunScrumRequest(sprint_id=client.sprint(ground), seed=client.rng.randint(0, 9)))
+
+
+async def report_from_outside(client: Client, ground: Ground) -> None:
+    """What a stand-up bot publishes, some of it twice; the newest may be older than what is known already."""
+    event = event_pb2.Event(event_id=str(uuid4()))
+    said = sprint_events_pb2.TaskProgressed(
+        task_id=client.planned(ground),
+        new_total_progress=client.rng.choice((0, 10, 60, 100)),
+        sprint_id=client.sprint(ground) if client.maybe(0.3) else "",
+        employee_id=client.person(ground),
+        # By its note one sees how often it was applied.
+        yesterday_work=event.event_id,
+        impediments="No network." if client.maybe(0.1) else "None",
+    )
+    event.task_progressed.CopyFrom(said)
+    if client.maybe(0.7):
+        event.event_time.GetCurrentTime()
+        event.event_time.seconds -= client.rng.choice((0, 0, 1, 86400))
+    await client.stage.publish(client.name, event, times=client.rng.choice((1, 2)))
+
+
+# How often each is sent.
+BACKLOG_COMMANDS: dict[Command, int] = {
     create_task: 8,
     create_tasks: 4,
     generate: 1,
@@ -365,19 +392,26 @@ COMMANDS: dict[Command, int] = {
     delete_story: 1,
     link_tasks: 3,
     unlink_tasks: 1,
+}
+PROJECT_COMMANDS: dict[Command, int] = {
     set_status: 2,
     add_pto: 2,
     cancel_pto: 1,
     assign_members: 3,
     remove_member: 1,
+}
+SPRINT_COMMANDS: dict[Command, int] = {
     start_sprint: 8,
     report_progress: 22,
+    report_from_outside: 8,
     raise_impediment: 5,
     resolve_impediment: 5,
     run_daily_scrum: 5,
+    run_scrum: 2,
     close_sprint: 5,
     add_task_to_sprint: 5,
     remove_task_from_sprint: 4,
     reassign_task: 4,
     cancel_sprint_task: 3,
 }
+COMMANDS = BACKLOG_COMMANDS | PROJECT_COMMANDS | SPRINT_COMMANDS

@@ -46,6 +46,19 @@ _OPEN_SAGAS = """
     WHERE status IN ('RUNNING', 'UNDOING')
       AND regexp_replace(state ->> 'sprint_id', '-S[0-9]+$', '') = ANY(%(projects)s)
 """
+# Reports from outside and simulated ones that no verdict is kept of.
+_UNJUDGED = """
+    SELECT event_id FROM (
+        SELECT unnest(%(published)s::uuid[]) AS event_id
+        UNION SELECT event_id FROM outbox WHERE subject LIKE 'dsm.in.%%' AND project_id = ANY(%(projects)s)) AS sent
+    WHERE NOT EXISTS (SELECT FROM reported_progress AS kept WHERE kept.event_id = sent.event_id)
+"""
+# What each report from outside did: its work note is its id.
+_EFFECTS = """
+    SELECT r.event_id, r.verdict, count(e.work_note) AS effects
+    FROM reported_progress r LEFT JOIN progress_entry e ON e.task_id = r.task_id AND e.work_note = r.event_id::text
+    WHERE r.event_id = ANY(%(published)s::uuid[]) GROUP BY 1, 2
+"""
 _DEAD = "SELECT subject, error FROM dead_letter"
 
 
@@ -63,7 +76,7 @@ class Course:
 async def check_order(stage: Stage) -> list[str]:
     """What is out of order once the services are quiet."""
     wrong = [*stage.wrong, *await settle(stage)]
-    for check in (_events, _totals, _sprints, _stories, _people, _letters):
+    for check in (_events, _reports, _totals, _sprints, _stories, _people, _letters):
         wrong += [line async for line in check(stage)]
     return wrong
 
@@ -88,9 +101,11 @@ async def _disagreements(stage: Stage) -> AsyncIterator[str]:
     for service in _SERVICES:
         if unpublished := (await stage.world.query(service, _UNPUBLISHED))[0]["n"]:
             yield f"{unpublished} events of {service} are not published"
-    params = {"projects": stage.projects}
+    params: dict[str, Any] = {"projects": stage.projects}
     for saga in await stage.world.query("sprint", _OPEN_SAGAS, params):
         yield f"A saga has not ended: {saga}"
+    for report in await stage.world.query("sprint", _UNJUDGED, params | {"published": stage.published}):
+        yield f"A report from outside was not taken in: {report}"
     inside = {row["task_id"]: row for row in await stage.world.query("sprint", _SPRINT_COURSES, params)}
     for row in await stage.world.query("backlog", _BACKLOG_COURSES, params):
         task_id, theirs = row["task_id"], inside.get(row["task_id"])
@@ -125,6 +140,9 @@ async def _events(stage: Stage) -> AsyncIterator[str]:
         courses: dict[str, int] = defaultdict(int)
         for row in await stage.world.query(service, _OUTBOX, {"projects": stage.projects}):
             event = event_pb2.Event.FromString(bytes(row["payload"]))
+            if event.HasField("task_progressed"):
+                # A simulated report: it carries the version that it saw, and changes nothing by itself.
+                continue
             key = event.aggregate_type, row["aggregate_id"]
             if row["version"] <= versions[key]:
                 yield f"{service}: {row['subject']} of {key} has version {row['version']} after {versions[key]}"
@@ -147,6 +165,13 @@ def _told_courses(event: event_pb2.Event) -> Iterable[tuple[str, int, bool]]:
         yield task.task_id, task.version, False
     for task in event.sprint_closed.released_tasks:
         yield task.task_id, task.version, True
+
+
+async def _reports(stage: Stage) -> AsyncIterator[str]:
+    """A report from outside has its effect once, however often it was delivered, or has none."""
+    for row in await stage.world.query("sprint", _EFFECTS, {"published": stage.published}):
+        if row["effects"] != (row["verdict"] == "APPLIED"):
+            yield f"The report {row['event_id']} was {row['verdict']} and had {row['effects']} effects"
 
 
 async def _totals(stage: Stage) -> AsyncIterator[str]:

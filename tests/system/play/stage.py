@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from datetime import date
 from random import Random
 from typing import Any
-from uuid import UUID
 
+import nats
+from dsm.events.v1 import event_pb2
 from dsm.project.v1 import employee_pb2, project_pb2
 from dsm.project.v1 import project_service_pb2 as project
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from services.kit.events import subject_of
 from tests.contract.calls import Caller, Outcome
 from tests.contract.methods import METHODS, short
 from tests.harness import World
@@ -42,7 +44,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Told:
-    """What a client was told about one command."""
+    """What a client was told about one command; nothing about an event."""
 
     client: str
     method: str
@@ -50,7 +52,7 @@ class Told:
     outcomes: tuple[Outcome, ...]
 
     def __str__(self) -> str:
-        said = " | ".join("OK" if outcome.ok else str(outcome) for outcome in self.outcomes)
+        said = " | ".join("OK" if outcome.ok else str(outcome) for outcome in self.outcomes) or "published"
         return f"{self.client} {self.method}({' '.join(str(self.request).split())}) -> {said}"
 
 
@@ -63,6 +65,8 @@ class Stage:
         self.people = people
         self.history: list[Told] = []
         self.wrong: list[str] = []
+        # Ids of the events that came from outside.
+        self.published: list[str] = []
         self._caller = Caller(world)
 
     @property
@@ -92,9 +96,18 @@ class Stage:
             self.wrong.append(f"One request_id had {len(answered)} answers: {told}")
         return _decoded(method, answered.pop()) if answered else None
 
-    def mixed(self) -> list[str]:
-        """Commands sent several times at once of which some were answered and some refused."""
-        return [str(told) for told in self.history if len({outcome.ok for outcome in told.outcomes}) > 1]
+    async def publish(self, client: str, event: event_pb2.Event, *, times: int = 1) -> None:
+        """Publish an event from outside, delivered several `times`."""
+        connection = await nats.connect(self.world.stack.nats.url)
+        for _ in range(times):
+            await connection.jetstream().publish(subject_of(event), event.SerializeToString())
+        await connection.close()
+        self.published.append(event.event_id)
+        self.history.append(Told(client, subject_of(event), event, ()))
+
+    def mixed(self, since: int = 0) -> list[str]:
+        """Commands sent several times at once of which some were answered and some refused, from a place on."""
+        return [str(told) for told in self.history[since:] if len({outcome.ok for outcome in told.outcomes}) > 1]
 
     def about(self, *words: str) -> str:
         """The history of what names one of these words, to tell how it came to something."""
@@ -103,11 +116,6 @@ class Stage:
 
 def _decoded(method: MethodDescriptor, body: bytes) -> Message:
     return message_factory.GetMessageClass(method.output_type).FromString(body)
-
-
-def uuid_of(rng: Random) -> str:
-    """A request_id that the seed decides."""
-    return str(UUID(int=rng.getrandbits(128), version=4))
 
 
 async def make_stage(world: World, *, people: int = 4) -> Stage:
