@@ -90,7 +90,18 @@ def _wording(text: str, vector: list[float] | None = None, *, frequency: int = 1
     ids = [f"{text}-{n}" for n in range(frequency)]
     times = [NOW - timedelta(days=n) for n in range(frequency)]
     return Wording(
-        text, frequency, 1, times[-1], NOW, 86400.0, 1, ids, times, ["P-S01"], model if packed else "", packed
+        text,
+        frequency,
+        1,
+        times[-1],
+        NOW,
+        2 * frequency,
+        frequency,
+        ids,
+        times,
+        ["P-S01"],
+        model if packed else "",
+        packed,
     )
 
 
@@ -108,7 +119,7 @@ def test_what_means_the_same_is_one_group() -> None:
     assert (first.label, first.open_count) == ("Staging is down", 3)
     assert first.wordings == ("Staging is down", "staging is down!", "Test environment unreachable")
     assert len(first.impediment_ids) == 5
-    assert first.mean_resolve_time == timedelta(days=1)
+    assert first.mean_resolve_time == timedelta(days=2)
     assert (found.total, found.open, found.not_embedded, found.model) == (6, 4, 0, "m")
 
 

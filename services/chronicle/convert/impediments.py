@@ -24,5 +24,6 @@ def decode(message: pb.Impediment, state: str, event_time: datetime) -> Impedime
         raise_date=to_date_or_none(message.raise_date, "impediment.raise_date"),
         raise_time=time_of(message, "raise_time") or event_time,
         resolve_time=resolved if state == "RESOLVED" else None,
+        resolve_date=to_date_or_none(message.resolve_date, "impediment.resolve_date"),
         resolution=message.resolution,
     )

@@ -31,7 +31,7 @@ _STOP_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Impediment:
-    """Something that blocked a task; resolve_time None = it still does."""
+    """Something that blocked a task; resolve_time None = it still does. Days are the project's; None = not known."""
 
     impediment_id: str
     project_id: str
@@ -44,6 +44,7 @@ class Impediment:
     raise_date: date | None
     raise_time: datetime
     resolve_time: datetime | None
+    resolve_date: date | None
     resolution: str
 
 
@@ -51,8 +52,9 @@ class Impediment:
 class Wording:
     """The impediments of one text: how many, when, and the newest of them.
 
-    `resolve_seconds` is the sum over the resolved ones. `vector` is the text's embedding by `model` as 16-bit floats in
-    network order behind four bytes, as pgvector sends it; empty = it has none yet.
+    `resolve_days` is the sum over the `dated` ones, which are resolved and whose days are both known. `vector` is the
+    text's embedding by `model` as 16-bit floats in network order behind four bytes, as pgvector sends it; empty = it
+    has none yet.
     """
 
     text: str
@@ -60,8 +62,8 @@ class Wording:
     open_count: int
     first_raise_time: datetime
     last_raise_time: datetime
-    resolve_seconds: float
-    resolved: int
+    resolve_days: int
+    dated: int
     impediment_ids: Sequence[str]
     raise_times: Sequence[datetime]
     sprint_ids: Sequence[str]
@@ -254,7 +256,7 @@ def _group(parts: Sequence[Sequence[Wording]], margins: Matrix) -> Group:
     label = parts[int((nearness @ weights).argmax())][0].text
     own = sorted((w for part in parts for w in part), key=lambda w: (-w.frequency, -w.last_raise_time.timestamp()))
     newest = sorted(((t, i) for w in own for t, i in zip(w.raise_times, w.impediment_ids, strict=True)), reverse=True)
-    resolved = sum(wording.resolved for wording in own)
+    dated = sum(wording.dated for wording in own)
     return Group(
         label=label,
         frequency=sum(wording.frequency for wording in own),
@@ -264,5 +266,5 @@ def _group(parts: Sequence[Sequence[Wording]], margins: Matrix) -> Group:
         sprint_ids=tuple(sorted({sprint_id for wording in own for sprint_id in wording.sprint_ids})),
         first_raise_time=min(wording.first_raise_time for wording in own),
         last_raise_time=max(wording.last_raise_time for wording in own),
-        mean_resolve_time=timedelta(seconds=sum(w.resolve_seconds for w in own) / resolved) if resolved else None,
+        mean_resolve_time=timedelta(days=sum(w.resolve_days for w in own) / dated) if dated else None,
     )

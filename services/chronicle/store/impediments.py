@@ -10,13 +10,13 @@ from services.chronicle.store.sql import insert, json_rows, plain, where
 from services.kit.database import ReadHandle, WriteHandle
 
 _COLUMNS = """impediment_id, project_id, sprint_id, task_id, raised_by, owner_id, text, state, raise_date, raise_time,
-    resolve_time, resolution"""
+    resolve_time, resolve_date, resolution"""
 # One that is resolved stays so, in whatever order the events come.
 _PUT = f"""
     {insert("impediment", _COLUMNS)}
     ON CONFLICT (impediment_id) DO UPDATE SET
         owner_id = excluded.owner_id, text = excluded.text, state = excluded.state,
-        resolve_time = excluded.resolve_time, resolution = excluded.resolution,
+        resolve_time = excluded.resolve_time, resolve_date = excluded.resolve_date, resolution = excluded.resolution,
         requires_embedding = impediment.requires_embedding OR impediment.text <> excluded.text
     WHERE impediment.state = 'OPEN'
 """
@@ -30,8 +30,7 @@ _FILTERS = {
 _WORDINGS = """
     SELECT text, count(*) AS frequency, count(*) FILTER (WHERE state = 'OPEN') AS open_count,
         min(raise_time) AS first_raise_time, max(raise_time) AS last_raise_time,
-        coalesce(sum(extract(epoch FROM resolve_time - raise_time)), 0)::double precision AS resolve_seconds,
-        count(resolve_time) AS resolved,
+        coalesce(sum(resolve_date - raise_date), 0) AS resolve_days, count(resolve_date - raise_date) AS dated,
         (array_agg(impediment_id::text ORDER BY raise_time DESC, impediment_id))[:%(most_ids)s] AS impediment_ids,
         (array_agg(raise_time ORDER BY raise_time DESC, impediment_id))[:%(most_ids)s] AS raise_times,
         array_agg(DISTINCT sprint_id) AS sprint_ids,
