@@ -22,7 +22,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from services.kit import call
 from services.kit.call import RequestKey
 from services.kit.clock import Clock, utc_now
-from services.kit.errors import DatabaseUnavailable
+from services.kit.errors import DatabaseUnavailable, Overloaded
 from services.kit.events import new_event, subject_of
 
 log = structlog.get_logger()
@@ -177,7 +177,7 @@ class Database:
             min_size=1,
             max_size=pool_size,
             timeout=pool_timeout,
-            max_waiting=pool_size * 32,
+            max_waiting=pool_size * 16,
             reconnect_timeout=5,
             kwargs={"autocommit": True, "prepare_threshold": 2, "application_name": f"dsm-{service}"},
             open=False,
@@ -198,7 +198,9 @@ class Database:
         try:
             # Once it was seen to be away, nobody waits for long until it is seen again.
             connection = await self.pool.getconn(_AWAY_SECONDS if self._away else None)
-        except (PoolTimeout, TooManyRequests, *_BROKEN) as error:
+        except TooManyRequests:
+            raise Overloaded("too many calls wait for the database", self.pool.max_waiting) from None
+        except (PoolTimeout, *_BROKEN) as error:
             self._away = True
             raise DatabaseUnavailable(self.service) from error
         self._away = False

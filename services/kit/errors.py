@@ -34,7 +34,7 @@ class DsmError(Exception):
 
     code: ClassVar[Code] = Code.INTERNAL
     reason: ClassVar[str] = "INTERNAL"
-    retry_after: ClassVar[float | None] = None
+    retry_after: float | None = None
 
     def __init__(self, message: str, **metadata: object) -> None:
         super().__init__(message)

@@ -25,6 +25,7 @@ from dsm.common.v1 import error_reason_pb2
 from google.protobuf.message import DecodeError, Message
 
 from services.kit import call, failpoint, metrics, status
+from services.kit.admission import Admission
 from services.kit.call import ACTOR_HEADER, ANONYMOUS, CORRELATION_HEADER, Call, RequestKey
 from services.kit.database import CONFLICTS, AlreadyAnswered, Database
 from services.kit.errors import (
@@ -34,7 +35,6 @@ from services.kit.errors import (
     DsmError,
     InvalidArgument,
     NotImplementedYet,
-    Overloaded,
     RequestIdReused,
     Unavailable,
 )
@@ -48,15 +48,6 @@ DatabaseOf = Callable[[Any], Database | None]
 _ATTEMPTS = 4
 _REASONS = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118
 _validator = protovalidate.Validator()
-
-
-class Draining(Unavailable):
-    """The server is about to stop."""
-
-    reason = "DRAINING"
-
-    def __init__(self) -> None:
-        super().__init__("The server is shutting down; another one takes the call.")
 
 
 class InternalError(DsmError):
@@ -73,14 +64,23 @@ class Gate(grpc.aio.ServerInterceptor):
     """
 
     def __init__(
-        self, databases: Mapping[str, DatabaseOf], *, max_concurrent_calls: int, default_deadline: float
+        self,
+        databases: Mapping[str, DatabaseOf],
+        *,
+        max_concurrent_calls: int,
+        max_open_streams: int,
+        default_deadline: float,
     ) -> None:
         self._databases = databases
-        self._limit = max_concurrent_calls
+        self._calls = Admission("too many calls in flight", max_concurrent_calls, metrics.CALLS_IN_FLIGHT)
+        # Apart from the calls: those who only watch must not keep others from working.
+        self._streams = Admission("too many streams open", max_open_streams, metrics.STREAMS_OPEN)
         self._default_deadline = default_deadline
-        self._in_flight = 0
         self._handlers: dict[str, Any] = {}
-        self.draining = False
+
+    def drain(self) -> None:
+        """Turn every new call away from now on."""
+        self._calls.draining = self._streams.draining = True
 
     async def intercept_service(
         self,
@@ -121,7 +121,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 async with asyncio.timeout(at_hand.remaining()):
                     return await _answer_once(behaviour, request, context, database_of(request), at_hand)
 
-            return await self._translate(method, context, answer())
+            return await self._translate(method, context, answer)
 
         return handle
 
@@ -131,7 +131,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 self._identify(method, context, None)
                 return await behaviour(_validated(requests), context)
 
-            return await self._translate(method, context, answer())
+            return await self._translate(method, context, answer)
 
         return handle
 
@@ -140,10 +140,10 @@ class Gate(grpc.aio.ServerInterceptor):
             self._identify(method, context, None)
             began = time.monotonic()
             try:
-                self._admit()
-                _validate(request)
-                async for response in behaviour(request, context):
-                    yield response
+                with self._streams:
+                    _validate(request)
+                    async for response in behaviour(request, context):
+                        yield response
                 _count(method, "OK", began)
             except asyncio.CancelledError:
                 _count(method, "CANCELLED", began)
@@ -153,26 +153,17 @@ class Gate(grpc.aio.ServerInterceptor):
 
         return handle
 
-    async def _translate(self, method: str, context: Context, work: Awaitable[Any]) -> Any:
+    async def _translate(self, method: str, context: Context, work: Callable[[], Awaitable[Any]]) -> Any:
         began = time.monotonic()
         try:
-            self._admit()
-        except DsmError as error:
-            work.close()  # type: ignore[attr-defined]  # a coroutine that was never begun
-            await self._fail(method, context, error, began)
-        self._in_flight += 1
-        metrics.CALLS_IN_FLIGHT.inc()
-        try:
-            response = await work
-            await failpoint.reach(failpoint.GATE_BEFORE_ANSWER)
+            with self._calls:
+                response = await work()
+                await failpoint.reach(failpoint.GATE_BEFORE_ANSWER)
         except asyncio.CancelledError:
             _count(method, "CANCELLED", began)
             raise
         except Exception as error:
             await self._fail(method, context, error, began)
-        finally:
-            self._in_flight -= 1
-            metrics.CALLS_IN_FLIGHT.dec()
         _count(method, "OK", began)
         return response
 
@@ -191,12 +182,6 @@ class Gate(grpc.aio.ServerInterceptor):
         )
         call.enter(at_hand)
         return at_hand
-
-    def _admit(self) -> None:
-        if self.draining:
-            raise Draining
-        if self._in_flight >= self._limit:
-            raise Overloaded("too many calls in flight", self._limit)
 
     async def _fail(self, method: str, context: Context, error: Exception, began: float) -> None:
         failure = _as_failure(method, error)

@@ -7,6 +7,7 @@ _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 CALLS = Counter("dsm_calls", "Calls answered.", ["method", "code"])
 CALL_SECONDS = Histogram("dsm_call_seconds", "Time to answer a call.", ["method"], buckets=_LATENCY)
 CALLS_IN_FLIGHT = Gauge("dsm_calls_in_flight", "Calls being answered.")
+STREAMS_OPEN = Gauge("dsm_streams_open", "Streams of answers, such as watches, being sent.")
 CALLEE_CALLS = Counter("dsm_callee_calls", "Calls to other services.", ["service", "callee", "code"])
 BREAKER_OPEN = Gauge("dsm_breaker_open", "1 while a breaker is open, 0.5 half-open.", ["service", "callee"])
 EVENTS_PUBLISHED = Counter("dsm_events_published", "Events acknowledged by the stream.", ["service"])

@@ -44,6 +44,7 @@ class Server:
         self._gate = Gate(
             self._databases(),
             max_concurrent_calls=settings.max_concurrent_calls,
+            max_open_streams=settings.max_open_streams,
             default_deadline=max(service.settings.default_deadline_seconds for service in services),
         )
         self._health = health.aio.HealthServicer()
@@ -75,7 +76,7 @@ class Server:
         log.info("server.draining")
         if self._watch:
             self._watch.cancel()
-        self._gate.draining = True
+        self._gate.drain()
         for service in self._services:
             service.drain()
         await self._health.enter_graceful_shutdown()
@@ -108,6 +109,7 @@ class Server:
         options = [
             ("grpc.max_receive_message_length", self._settings.max_message_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_concurrent_streams", self._settings.max_connection_calls),
             ("grpc.so_reuseport", 0),
         ]
         server = grpc.aio.server(interceptors=[self._gate], options=options)

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from services.kit import housekeeping, metrics
 from services.kit.callee import Callee
 from services.kit.database import Database
-from services.kit.errors import DatabaseUnavailable, DsmError, NotFound
+from services.kit.errors import DatabaseUnavailable, DsmError, NotFound, Overloaded
 from services.kit.inbox import Apply, Consumer, Subscription
 from services.kit.migrate import current_revision, head_revision
 from services.kit.outbox import Relay
@@ -197,6 +197,9 @@ class StatefulService(Service):
         try:
             async with asyncio.timeout(PING_SECONDS * 2):
                 revision = await current_revision(self._database.read)
+        except Overloaded:
+            # Busy is not away; to turn everybody away would only move the load.
+            return []
         except DsmError as error:
             return [error.message]
         except TimeoutError:

@@ -41,7 +41,13 @@ class ProcessSettings(Settings):
     grace_seconds: float = Field(
         default=10, ge=0, le=300, description="How long calls may go on once the process is to stop."
     )
-    max_concurrent_calls: int = Field(default=512, ge=1, description="Calls in flight before the server sheds load.")
+    max_concurrent_calls: int = Field(default=256, ge=1, description="Calls in flight before the server sheds load.")
+    max_open_streams: int = Field(
+        default=1000, ge=1, description="Answers that stream (watches, exports) open at once before more are refused."
+    )
+    max_connection_calls: int = Field(
+        default=1000, ge=1, description="Calls at once on one connection; the client holds further ones back."
+    )
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=65536, description="Largest message taken or sent.")
     reflection: bool = Field(default=True, description="Answer gRPC reflection.")
     failpoints: str = Field(default="", description="Places where to fail, for tests only; see kit/failpoint.py.")

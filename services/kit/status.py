@@ -1,13 +1,17 @@
 """Errors as google.rpc.Status, and back."""
 
+from typing import TypeVar
+
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from services.kit.errors import Code, DsmError, InvalidArgument, RemoteError
 
 DOMAIN = "dsm"
+D = TypeVar("D", bound=Message)
 
 _CODES = {code.value: code for code in Code}
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -33,27 +37,34 @@ def to_status(error: DsmError) -> grpc.Status:
 
 def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
     """The ErrorInfo that a failed call carries, if any."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError has what from_call needs
-    for detail in status.details if status else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Is(info.DESCRIPTOR):
-            detail.Unpack(info)
-            return info
-    return None
+    return _detail(error, error_details_pb2.ErrorInfo)
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> RemoteError:
-    """The error that another service answered with, to be passed on with its code, reason and metadata."""
+    """The error that another service answered with, to be passed on: code, reason, metadata and when to try again."""
     info = error_info(error)
     code = _CODES.get(error.code().value[0], Code.INTERNAL)
     if info is None or info.domain != DOMAIN:
         return RemoteError(code, "INTERNAL", "Another service failed.", {})
-    return RemoteError(code, info.reason, error.details() or "", dict(info.metadata))
+    remote = RemoteError(code, info.reason, error.details() or "", dict(info.metadata))
+    if retry := _detail(error, error_details_pb2.RetryInfo):
+        remote.retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+    return remote
 
 
 def grpc_code(error: DsmError) -> grpc.StatusCode:
     """gRPC's own enum value of an error's code."""
     return _GRPC_CODES[error.code.value]
+
+
+def _detail(error: grpc.RpcError, kind: type[D]) -> D | None:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError has what from_call needs
+    for packed in status.details if status else ():
+        detail = kind()
+        if packed.Is(detail.DESCRIPTOR):
+            packed.Unpack(detail)
+            return detail
+    return None
 
 
 def _pack(message: object) -> any_pb2.Any:

@@ -23,10 +23,10 @@ import structlog
 from dsm.events.v1 import event_pb2
 from psycopg.rows import scalar_row
 
+from services.kit.admission import Draining
 from services.kit.clock import Clock, utc_now
 from services.kit.database import Database, Row
 from services.kit.errors import DatabaseUnavailable, DsmError, PageTokenInvalid
-from services.kit.gate import Draining
 from services.kit.paging import decode_token, encode_token, query_of
 
 log = structlog.get_logger()

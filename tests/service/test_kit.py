@@ -21,7 +21,7 @@ from psycopg.rows import scalar_row
 from services.kit import tables
 from services.kit.callee import Callee
 from services.kit.database import Database, WriteHandle
-from services.kit.errors import AlreadyExists, DependencyUnavailable, NotFound
+from services.kit.errors import AlreadyExists, DependencyUnavailable, NotFound, Overloaded
 from services.kit.inbox import Consumer, Subscription
 from services.kit.outbox import Relay
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
@@ -208,12 +208,24 @@ async def test_a_call_without_a_deadline_gets_the_default_one(running: _Running)
 async def test_an_overfull_server_turns_calls_away(database: Database) -> None:
     running = await _serve(database, max_concurrent_calls=1)
     slow = asyncio.ensure_future(running.stub.GetProject(pb.GetProjectRequest(project_id="SLOW")))
-    await eventually(lambda: running.server._gate._in_flight == 1)
+    await eventually(lambda: running.server._gate._calls.at_work == 1)
     failed = await refused(running.stub.GetProject(pb.GetProjectRequest(project_id="A")))
     assert (failed.code, failed.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
     await refused(slow)
     await running.channel.close()
     await running.server.stop()
+
+
+async def test_a_full_queue_for_the_database_is_overload_not_absence(database: Database) -> None:
+    small = Database("project", database.url, pool_size=1)
+    await small.open()
+    many = [small.read.value("SELECT 1 FROM pg_sleep(0.05)") for _ in range(40)]
+    results = await asyncio.gather(*many, return_exceptions=True)
+    refused_calls = [result for result in results if isinstance(result, Overloaded)]
+    assert refused_calls
+    assert all(result == 1 for result in results if not isinstance(result, Overloaded))
+    assert refused_calls[0].retry_after
+    await small.close()
 
 
 # --- request ids --------------------------------------------------------------------------------

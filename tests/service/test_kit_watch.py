@@ -16,7 +16,7 @@ from services.kit import tables, watch
 from services.kit.clock import utc_now
 from services.kit.database import Database, WriteHandle
 from services.kit.errors import PageTokenInvalid
-from services.kit.gate import Draining
+from services.kit.admission import Draining
 from services.kit.watch import Change, Watch, Watcher
 from services.local.stack import Stack
 from tests.harness import eventually
