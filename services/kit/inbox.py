@@ -31,7 +31,8 @@ log = structlog.get_logger()
 
 Apply = Callable[[WriteHandle, Sequence[event_pb2.Event]], Awaitable[None]]
 
-ACK_WAIT = 30.0
+# How long what a dead process had taken waits until another gets it. Who lives and is slow says so meanwhile.
+ACK_WAIT = 5.0
 FETCH_SECONDS = 5.0
 _RETRY_SECONDS = (0.2, 1.0, 5.0, 15.0)
 _TAKE = """
@@ -123,7 +124,11 @@ class Consumer:
                 # Nothing came; while there, notice a consumer that was deleted behind our back.
                 await self._stream.context.consumer_info(self.stream, self.name)
                 continue
-            await self._take(messages)
+            keeping = asyncio.create_task(_keep(messages))
+            try:
+                await self._take(messages)
+            finally:
+                keeping.cancel()
 
     async def _take(self, messages: list[Msg]) -> None:
         try:
@@ -191,6 +196,14 @@ class Consumer:
             await tx.execute(_BURY, params)
         metrics.DEAD_LETTERS.labels(self._database.service, self.name).inc()
         log.warning("event.dead_letter", consumer=self.name, subject=message.subject, error=params["error"])
+
+
+async def _keep(messages: list[Msg]) -> None:
+    """Say of messages in work, again and again, that they are, so that they are not delivered again meanwhile."""
+    while True:
+        await asyncio.sleep(ACK_WAIT / 3)
+        waiting = (message.in_progress() for message in messages if not message.is_acked)
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _decode(payload: bytes) -> event_pb2.Event:

@@ -101,7 +101,7 @@ class FaultStage(Stage):
         entries = await asyncio.gather(*(self._send(client, name, request) for _ in range(times)))
         if final(entries) == "unknown":
             await asyncio.sleep(_LONGER_PAUSE)
-            if request.request_id and self._rng.random() < 0.5:
+            if getattr(request, "request_id", "") and self._rng.random() < 0.5:
                 entries = [await self._insist(client, name, request)]
         return next((answer_of(entry) for entry in entries if entry.code == "OK"), None)
 
