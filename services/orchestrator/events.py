@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 from dsm.events.v1 import event_pb2, orchestrator_events_pb2
 
+from services.kit.clock import utc_now
 from services.kit.database import WriteHandle
-from services.orchestrator.convert import answers, neighbours
+from services.orchestrator.convert import answers, neighbours, schedules
 from services.orchestrator.domain.decision import ModeConfig
-from services.orchestrator.domain.episode import Episode
+from services.orchestrator.domain.episode import Episode, reassess
+from services.orchestrator.domain.schedule import Wish
+from services.orchestrator.domain.timetable import Timetable
 from services.orchestrator.store import episodes
+from services.orchestrator.store import schedules as schedule_store
 
 
 def decision_made(tx: WriteHandle, episode: Episode) -> None:
@@ -43,8 +47,46 @@ def mode_changed(tx: WriteHandle, project_id: str, config: ModeConfig, version: 
     )
 
 
+def wish_changed(tx: WriteHandle, wish: Wish) -> None:
+    """Say that a project wants its daily scrums by themselves, at another time, or no more."""
+    tx.emit(
+        orchestrator_events_pb2.DailyScrumScheduleChanged(schedule=schedules.from_wish(wish)),
+        aggregate=("daily_scrum_schedule", wish.project_id),
+        version=wish.version,
+        project_id=wish.project_id,
+    )
+
+
+def timetable_changed(tx: WriteHandle, timetable: Timetable) -> None:
+    """Say that a project is orchestrated by itself, at another time, or no more."""
+    tx.emit(
+        orchestrator_events_pb2.OrchestrationScheduleChanged(schedule=schedules.from_timetable(timetable)),
+        aggregate=("orchestration_schedule", timetable.project_id),
+        version=timetable.version,
+        project_id=timetable.project_id,
+    )
+
+
+# What `apply` takes of the sprint service's stream.
+SPRINT_SUBJECTS = (
+    "dsm.sprint.v1.sprint.started",
+    "dsm.sprint.v1.sprint.closed",
+    "dsm.sprint.v1.sprint.abandoned",
+)
+
+
 async def apply(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
+    """Follow the sprints: those that open or end get or lose their cron jobs, those that close have an outcome."""
+    told = [schedules.to_told(event) for event in events]
+    await schedule_store.track(tx, told)
+    await schedule_store.sync(tx, sorted({sprint.project_id for sprint in told}), utc_now())
+    await _learn(tx, [event for event in events if event.HasField("sprint_closed")])
+
+
+async def _learn(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
     """Give the decisions whose sprints have closed their outcomes; a sprint closes once, so the first one stays."""
     outcomes = [neighbours.to_outcome(event.sprint_closed) for event in events]
-    for episode in await episodes.record_outcomes(tx, outcomes):
+    learned = [reassess(episode) for episode in await episodes.record_outcomes(tx, outcomes)]
+    await episodes.reassess(tx, learned)
+    for episode in learned:
         episode_recorded(tx, episode)

@@ -14,6 +14,10 @@ from services.kit.callee import Callee
 from services.kit.database import Database
 from services.kit.errors import DsmError
 from services.orchestrator.domain.adjustment import Recollection
+from services.orchestrator.domain.decision import Decision
+from services.orchestrator.domain.episode import describe
+from services.orchestrator.domain.likeness import Traits, traits_of
+from services.orchestrator.domain.situation import Analysis
 from services.orchestrator.store import episodes
 from services.orchestrator.store.episodes import EpisodeFilter, Match, Vector
 
@@ -53,36 +57,30 @@ class Memory:
         self._wake = asyncio.Event()
         self._model = ""
 
-    async def recall(self, situation: str, project_id: str) -> Recall:
+    async def recall(self, analysis: Analysis, rule_based: Decision, project_id: str) -> Recall:
         """The five episodes that say most about a situation; none, and why, if they cannot be had in time.
 
         The project's own with a known outcome come first, because what other teams did would otherwise crowd them out;
-        the most similar of all the others fill up. Both by similarity.
+        then others with a known outcome, and at last what the project decided and awaits. Each by likeness.
         """
         try:
-            vector, cached = await self._vector_of(situation)
+            vector, cached = await self._vector_of(describe(analysis, rule_based))
         except DsmError:
             return Recall(degraded=("embedding unavailable",))
         try:
             async with asyncio.timeout(self._retrieval_seconds):
-                own, others = await asyncio.gather(
-                    episodes.search(
-                        self._database.read, vector, EpisodeFilter(project_id, with_outcome_only=True), RECALLED
-                    ),
-                    episodes.search(self._database.read, vector, EpisodeFilter(), RECALLED),
-                )
+                matches = await self._like(vector, traits_of(analysis, rule_based), project_id)
         except TimeoutError:
             return Recall((), ("retrieval timed out",), cached, vector.model)
         except DsmError:
             return Recall((), ("retrieval failed",), cached, vector.model)
-        matches = {match.episode.episode_id: match for match in (*own, *others)}
-        return Recall(tuple(map(_recollect, [*matches.values()][:RECALLED])), (), cached, vector.model)
+        return Recall(tuple(map(_recollect, matches)), (), cached, vector.model)
 
     async def search(self, text: str, wanted: EpisodeFilter, limit: int, least: float) -> tuple[list[Match], str]:
         """The episodes most like a text, and the model that compared them. Raises if the text cannot be embedded."""
         vector, _ = await self._vector_of(text)
-        matches = await episodes.search(self._database.read, vector, wanted, limit)
-        return [match for match in matches if match.similarity >= least], vector.model
+        matches = await episodes.search(self._database.read, vector, Traits(), wanted, limit)
+        return [match for match in matches if match.likeness >= least], vector.model
 
     def wake(self) -> None:
         """Say that there are new episodes to embed."""
@@ -99,6 +97,15 @@ class Memory:
                 async with asyncio.timeout(RETRY_SECONDS):
                     await self._wake.wait()
             self._wake.clear()
+
+    async def _like(self, vector: Vector, traits: Traits, project_id: str) -> list[Match]:
+        own, others = await asyncio.gather(
+            episodes.search(self._database.read, vector, traits, EpisodeFilter(project_id), 2 * RECALLED),
+            episodes.search(self._database.read, vector, traits, EpisodeFilter(with_outcome_only=True), RECALLED),
+        )
+        known = [match for match in own if match.episode.outcome]
+        matches = {match.episode.episode_id: match for match in (*known, *others, *own)}
+        return [*matches.values()][:RECALLED]
 
     async def _vector_of(self, text: str) -> tuple[Vector, bool]:
         if kept := self._cache.get(text):
@@ -166,7 +173,7 @@ def _recollect(match: Match) -> Recollection:
     return Recollection(
         episode_id=episode.episode_id,
         project_id=episode.record.project_id,
-        similarity=match.similarity,
+        similarity=match.likeness,
         sprint_duration_weeks=episode.record.final.sprint_duration_weeks,
         outcome=episode.outcome,
     )

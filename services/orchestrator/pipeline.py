@@ -18,8 +18,8 @@ from services.orchestrator.act import Actor
 from services.orchestrator.convert import answers
 from services.orchestrator.domain.action import plan
 from services.orchestrator.domain.adjustment import confidence_of, finalize, gate, propose
-from services.orchestrator.domain.decision import DecisionMode, ModeConfig, decide_rule_based
-from services.orchestrator.domain.episode import Episode, Metadata, Record, describe, remember, revise
+from services.orchestrator.domain.decision import Decision, DecisionMode, ModeConfig, decide_rule_based
+from services.orchestrator.domain.episode import Episode, Metadata, Record, remember, revise
 from services.orchestrator.domain.errors import OrchestrationInProgress
 from services.orchestrator.domain.situation import Analysis, Options, OrchestrateAction, analyze, capacity_of
 from services.orchestrator.lease import Lease, taken
@@ -137,7 +137,7 @@ class Pipeline:
         analysis = replace(analysis, capacity_person_days=capacity)
         watch.lap("analyze")
 
-        recall = await self._recall(order, analysis, config)
+        recall = await self._recall(order, analysis, rule_based, config)
         watch.lap("retrieve_episodes")
 
         proposed = propose(rule_based, analysis, order.options, recall.episodes, order.project_id)
@@ -168,10 +168,10 @@ class Pipeline:
         watch.lap("decide")
         return remember(uuid4(), record)
 
-    async def _recall(self, order: Order, analysis: Analysis, config: ModeConfig) -> Recall:
+    async def _recall(self, order: Order, analysis: Analysis, rule_based: Decision, config: ModeConfig) -> Recall:
         if config.mode is DecisionMode.RULE_BASED_ONLY:
             return Recall()
-        return await self._memory.recall(describe(analysis), order.project_id)
+        return await self._memory.recall(analysis, rule_based, order.project_id)
 
     async def _store(self, episode: Episode, lease: Lease) -> None:
         """Commit decision, episode and events; from here on the answer is OK."""

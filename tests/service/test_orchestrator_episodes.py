@@ -1,5 +1,6 @@
 """Episodes: embedded after the decision, found by meaning, given their outcome, and used as evidence."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from services.orchestrator.domain.likeness import Traits
 from services.orchestrator.store import episodes as store
 from tests.harness import World, eventually, refused
 from tests.service.test_orchestrator import DONE, START, TODAY, Dsm, dsm_of, states
@@ -178,44 +180,54 @@ async def test_a_new_model_has_every_episode_embedded_again(dsm: Dsm) -> None:
 
 
 async def test_a_filtered_search_finds_what_lies_behind_many_others(dsm: Dsm) -> None:
-    """The index gives its nearest 40 first; without iterative scan, a filter that refuses them leaves nothing."""
+    """The index gives its nearest hundred first; without iterative scan, a filter that refuses them leaves nothing."""
     await dsm.project("EPI-FAR")
     await dsm.orchestrate("EPI-FAR")
     (episode,) = await embedded(dsm, "EPI-FAR")
     await dsm.world.query("orchestrator", _CROWD)
     params = {
-        "vector": "[1" + ",0" * 1023 + "]",
+        "vector": (await dsm.world.query("orchestrator", _AMID))[0]["vector"],
         "model": episode.embedding_model,
-        "least_quality": 0.7,
         "project_id": "EPI-FAR",
         "with_outcome": False,
+        "candidates": 5,
         "limit": 5,
+        **asdict(Traits()),
     }
+    sql = store.search_sql(params)
     url = dsm.world.stack.postgres.url("dsm_orchestrator")
     async with await AsyncConnection.connect(url, row_factory=dict_row) as connection:
         # So few rows are sorted rather than looked up, if one lets PostgreSQL.
         await connection.execute("SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off")
-        plan = await (await connection.execute("EXPLAIN " + store.SEARCH, params)).fetchall()
+        plan = await (await connection.execute("EXPLAIN " + sql, params)).fetchall()
         assert any("episode_embedding_idx" in line["QUERY PLAN"] for line in plan)
-        found = await (await connection.execute(store.SEARCH, params)).fetchall()
+        found = await (await connection.execute(sql, params)).fetchall()
         assert [str(row["episode_id"]) for row in found] == [episode.episode_id]
-        without = store.SEARCH.replace("strict_order", "off")
+        without = sql.replace("relaxed_order", "off").replace("iterative_scan <> 'off'", "true")
         assert not await (await connection.execute(without, params)).fetchall()
 
 
-# Four hundred episodes of another project, all nearer to (1, 0, 0, …) than anything that was embedded.
-_CROWD = """
-    WITH made AS (
+# Four hundred episodes of another project around a place that is near to EPI-FAR's episode, and all of them nearer to
+# it. The place is among what was embedded, not far off, where the index's graph might not lead.
+_AMID = """
+    SELECT l2_normalize(e.embedding + noise.vector)::text AS vector
+    FROM episode e, (
+        SELECT array_agg(0.02 * sin(n * n))::vector AS vector FROM generate_series(1, 1024) AS n) AS noise
+    WHERE e.project_id = 'EPI-FAR'
+"""
+_CROWD = f"""
+    WITH amid AS ({_AMID}),
+    made AS (
         INSERT INTO decision (decision_id, project_id, decision_time, source, record, pending)
         SELECT gen_random_uuid(), 'EPI-NEAR', now(), source, record, false
         FROM decision, generate_series(1, 400) WHERE project_id = 'EPI-FAR'
         RETURNING decision_id)
     INSERT INTO episode (episode_id, decision_id, project_id, context_text, quality_score, quality_findings, embedding,
                          embedding_model, requires_embedding, create_time)
-    SELECT gen_random_uuid(), made.decision_id, 'EPI-NEAR', 'near', 1, '{}', noise.vector, e.embedding_model, false,
-           now()
-    FROM episode e, made CROSS JOIN LATERAL (
-        SELECT (ARRAY[1::real] || array_agg(0.06 * (random() - 0.5)::real))::vector AS vector
-        FROM generate_series(1, 1023) WHERE made.decision_id IS NOT NULL) AS noise
+    SELECT gen_random_uuid(), made.decision_id, 'EPI-NEAR', 'near', 1, '{{}}', amid.vector::vector + noise.vector,
+           e.embedding_model, false, now()
+    FROM episode e, amid, made CROSS JOIN LATERAL (
+        SELECT array_agg(0.004 * (random() - 0.5)::real)::vector AS vector
+        FROM generate_series(1, 1024) WHERE made.decision_id IS NOT NULL) AS noise
     WHERE e.project_id = 'EPI-FAR'
 """

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.orchestrator.domain.decision import Decision
 from services.orchestrator.domain.effect import Effect
+from services.orchestrator.domain.likeness import traits_of
 from services.orchestrator.domain.situation import Analysis
 
 
@@ -94,18 +95,17 @@ def features(analysis: Analysis, rule_based: Decision) -> Features:
     """
     if not rule_based.create_new_sprint:
         return {}
-    tasks, weeks, patterns = rule_based.tasks_to_assign, rule_based.sprint_duration_weeks, analysis.patterns
+    traits, patterns = traits_of(analysis, rule_based), analysis.patterns
     found = {
         Feature.TEAM_SIZE: float(analysis.team_size),
         Feature.CLOSED_SPRINTS: float(patterns.closed_sprints if patterns else 0),
     }
-    if analysis.capacity_person_days:
-        found[Feature.LOAD] = tasks / analysis.capacity_person_days
+    if traits.load is not None:
+        found[Feature.LOAD] = traits.load
     if patterns and patterns.completion_rate is not None:
         found[Feature.COMPLETION_RATE] = patterns.completion_rate
-    if patterns and patterns.completed_tasks > 0:
-        completed_per_week = 7 * patterns.completed_tasks / patterns.duration_days
-        found[Feature.RELATIVE_LOAD] = tasks / weeks / completed_per_week
+    if traits.relative_load is not None:
+        found[Feature.RELATIVE_LOAD] = traits.relative_load
     return found
 
 

@@ -36,7 +36,7 @@ class EpisodeHandlers(Room):
         limit = request.max_results or RECALLED
         matches, model = await self.memory.search(request.query, wanted, limit, least)
         found = [
-            episode_pb2.EpisodeMatch(episode=answers.from_episode(match.episode), similarity=match.similarity)
+            episode_pb2.EpisodeMatch(episode=answers.from_episode(match.episode), similarity=match.likeness)
             for match in matches
         ]
         return pb.SearchEpisodesResponse(matches=found, embedding_model=model)

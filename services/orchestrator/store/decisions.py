@@ -1,7 +1,7 @@
 """Decisions: the audit, and what is left to be done."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from uuid import UUID
 
@@ -20,9 +20,9 @@ _INSERT_DECISION = """
 """
 _INSERT_EPISODE = """
     INSERT INTO episode (episode_id, decision_id, project_id, context_text, quality_score, quality_findings,
-                         create_time)
+                         create_time, team_size, load, velocity, duration_weeks, relative_load)
     VALUES (%(episode_id)s, %(decision_id)s, %(project_id)s, %(context_text)s, %(quality_score)s, %(quality_findings)s,
-            %(create_time)s)
+            %(create_time)s, %(team_size)s, %(load)s, %(velocity)s, %(duration_weeks)s, %(relative_load)s)
 """
 _UPDATE = """
     WITH revised AS (
@@ -92,6 +92,7 @@ async def insert(tx: WriteHandle, episode: Episode, fingerprint: bytes | None) -
             "quality_score": episode.quality_score,
             "quality_findings": list(episode.quality_findings),
             "create_time": episode.create_time,
+            **asdict(episode.traits),
         },
     )
 

@@ -1,14 +1,15 @@
 """Episodes: lists, the search by meaning, embeddings and outcomes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.database import Params, ReadHandle, WriteHandle
 from services.kit.paging import Page
 from services.orchestrator.domain.episode import RETRIEVABLE_QUALITY, Episode
+from services.orchestrator.domain.likeness import MEANING_WEIGHT, WEIGHTS, Traits
 from services.orchestrator.domain.outcome import Outcome
 from services.orchestrator.store.rows import COLUMNS, SELECT, outcome_json, to_episode, where
 
@@ -20,20 +21,52 @@ _CONDITIONS = {
     "after_id": "(e.create_time, e.episode_id) < (%(after_time)s::timestamptz, %(after_id)s::uuid)",
 }
 _ORDER = "ORDER BY e.create_time DESC, e.episode_id DESC LIMIT %(limit)s"
-# The setting holds for this statement alone. It lets the index scan go on when the filter has refused its first
-# candidates; PostgreSQL looks at `setting` before it begins the scan, because nothing in it depends on a row.
-SEARCH = f"""
-    WITH setting AS MATERIALIZED (SELECT set_config('hnsw.iterative_scan', 'strict_order', true) AS value),
+# What the index of the vectors holds: a condition that says the same, in figures and not in parameters, may use it.
+_RETRIEVABLE = f"quality_score >= {RETRIEVABLE_QUALITY} AND NOT requires_embedding"
+_SEARCH_CONDITIONS = {
+    "model": "embedding_model = %(model)s",
+    "project_id": "project_id = %(project_id)s",
+    "with_outcome": "outcome_time IS NOT NULL",
+}
+_DISTANCE = "embedding::halfvec(1024) <=> %(vector)s::halfvec(1024)"
+# Nearest by meaning that are compared by their figures too; how many the index looks at before it filters.
+_CANDIDATES = 50
+_EF_SEARCH = 60
+
+
+def _likeness() -> str:
+    """Likeness of two situations, 0 to 1: the weighted mean of the likeness of their meaning and of each trait.
+
+    Gower's general coefficient of similarity (Gower 1971, Biometrics 27, 857-871): what is not known of one of the two
+    has no weight. Meaning is the cosine of the embeddings; the likeness of a trait is the smaller figure divided by the
+    greater, which is exp(-|ln(a / b)|) and the same in whatever unit both are.
+    """
+    likenesses = {trait: f"exp(-abs(ln(e.{trait} / %({trait})s::float8)))" for trait in WEIGHTS}
+    total = [f"{MEANING_WEIGHT} * n.meaning"]
+    total += [f"coalesce({WEIGHTS[trait]} * {likeness}, 0)" for trait, likeness in likenesses.items()]
+    weight = [f"{MEANING_WEIGHT}"]
+    weight += [
+        f"CASE WHEN e.{trait} / %({trait})s::float8 IS NULL THEN 0 ELSE {WEIGHTS[trait]} END" for trait in WEIGHTS
+    ]
+    return f"({' + '.join(total)}) / ({' + '.join(weight)})"
+
+
+# The settings hold for this statement alone. Iterative scan lets the index go on when the filter has refused its first
+# candidates; its order is relaxed, because the candidates are sorted afterwards. PostgreSQL looks at `setting` before
+# it begins the scan, because nothing in it depends on a row. Completed by `search_sql`.
+_SEARCH = f"""
+    WITH setting AS MATERIALIZED (
+        SELECT set_config('hnsw.ef_search', '{_EF_SEARCH}', true) AS ef_search,
+               set_config('hnsw.iterative_scan', 'relaxed_order', true) AS iterative_scan),
     nearest AS MATERIALIZED (
-        SELECT episode_id, embedding <=> %(vector)s::vector AS distance FROM episode
-        WHERE (SELECT value FROM setting) = 'strict_order'
-          AND embedding_model = %(model)s AND quality_score >= %(least_quality)s
-          AND (%(project_id)s = '' OR project_id = %(project_id)s)
-          AND (NOT %(with_outcome)s OR outcome_time IS NOT NULL)
-        ORDER BY embedding <=> %(vector)s::vector LIMIT %(limit)s)
-    SELECT {COLUMNS}, greatest(0, least(1, 1 - n.distance)) AS similarity
-    FROM nearest n JOIN episode e USING (episode_id) JOIN decision d USING (decision_id)
-    ORDER BY n.distance, e.episode_id
+        SELECT episode_id, greatest(0, least(1, 1 - ({_DISTANCE}))) AS meaning FROM episode
+        {{conditions}} AND {_RETRIEVABLE} AND (SELECT iterative_scan <> 'off' AND ef_search <> '' FROM setting)
+        ORDER BY {_DISTANCE} LIMIT %(candidates)s),
+    likest AS MATERIALIZED (
+        SELECT episode_id, {_likeness()} AS likeness FROM nearest n JOIN episode e USING (episode_id)
+        ORDER BY likeness DESC, episode_id LIMIT %(limit)s)
+    SELECT {COLUMNS}, l.likeness FROM likest l JOIN episode e USING (episode_id) JOIN decision d USING (decision_id)
+    ORDER BY l.likeness DESC, e.episode_id
 """
 _WAITING = """
     SELECT episode_id, context_text FROM episode WHERE requires_embedding ORDER BY create_time LIMIT %(limit)s
@@ -45,6 +78,11 @@ _EMBED = """
 """
 _OUTDATE = """
     UPDATE episode SET requires_embedding = true WHERE NOT requires_embedding AND embedding_model <> %(model)s
+"""
+_REASSESS = """
+    UPDATE episode e SET quality_score = v.score, quality_findings = v.findings
+    FROM jsonb_to_recordset(%(qualities)s) AS v (episode_id uuid, score float8, findings text[])
+    WHERE e.episode_id = v.episode_id
 """
 _RECORD_OUTCOMES = f"""
     UPDATE episode e SET outcome = v.outcome, outcome_time = now(), version = e.version + 1
@@ -80,10 +118,10 @@ class Vector:
 
 @dataclass(frozen=True)
 class Match:
-    """An episode found, with the cosine similarity of its embedding to the query's, 0 to 1."""
+    """An episode found, and how like its situation is to the one searched for, 0 to 1."""
 
     episode: Episode
-    similarity: float
+    likeness: float
 
 
 async def page_of_episodes(read: ReadHandle, wanted: EpisodeFilter, page: Page) -> tuple[Sequence[Episode], str]:
@@ -104,17 +142,26 @@ async def page_of_episodes(read: ReadHandle, wanted: EpisodeFilter, page: Page) 
     return page.cut(found, lambda e: (e.create_time, e.episode_id))
 
 
-async def search(read: ReadHandle, vector: Vector, wanted: EpisodeFilter, limit: int) -> list[Match]:
-    """The most similar retrievable episodes that were embedded by the same model, most similar first."""
+async def search(read: ReadHandle, vector: Vector, traits: Traits, wanted: EpisodeFilter, limit: int) -> list[Match]:
+    """The retrievable episodes, embedded by the same model, whose situations are most like one; most like first.
+
+    Without traits (as for a text) they are compared by meaning alone.
+    """
     params = {
         "vector": vector.text,
         "model": vector.model,
-        "least_quality": RETRIEVABLE_QUALITY,
         "project_id": wanted.project_id,
         "with_outcome": wanted.with_outcome_only,
+        "candidates": max(_CANDIDATES, limit),
         "limit": limit,
+        **asdict(traits),
     }
-    return [Match(to_episode(row), row["similarity"]) for row in await read.rows(SEARCH, params)]
+    return [Match(to_episode(row), row["likeness"]) for row in await read.rows(search_sql(params), params)]
+
+
+def search_sql(params: Params) -> str:
+    """The search with the conditions that are asked for."""
+    return _SEARCH.format(conditions=where(_SEARCH_CONDITIONS, params))
 
 
 async def waiting(read: ReadHandle, limit: int) -> dict[UUID, str]:
@@ -140,3 +187,12 @@ async def record_outcomes(tx: WriteHandle, outcomes: Sequence[Outcome]) -> list[
         "outcomes": [Jsonb(outcome_json(outcome)) for outcome in outcomes],
     }
     return [to_episode(row) for row in await tx.rows(_RECORD_OUTCOMES, params)]
+
+
+async def reassess(tx: WriteHandle, changed: Sequence[Episode]) -> None:
+    """Store the quality of episodes."""
+    qualities = [
+        {"episode_id": str(e.episode_id), "score": e.quality_score, "findings": list(e.quality_findings)}
+        for e in changed
+    ]
+    await tx.execute(_REASSESS, {"qualities": Jsonb(qualities)})
