@@ -12,7 +12,7 @@ from services.local.process import log_end, logged_since, spawn, stop
 
 _FIRST_DELAY = 0.5  # seconds before a dead child is started again; doubled each time
 _LONGEST_DELAY = 15.0
-_STEADY_SECONDS = 30.0  # After so long a life, the delay is the first one again.
+_STEADY_SECONDS = 10.0  # After so long a life, the delay is the first one again.
 
 
 class Child:

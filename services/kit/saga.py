@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 import structlog
@@ -113,7 +113,7 @@ class Saga:
 class Sagas:
     """Runs the sagas of one service, and takes over those of dead processes."""
 
-    def __init__(self, database: Database, *, lease_seconds: float = 15) -> None:
+    def __init__(self, database: Database, *, lease_seconds: float = 5) -> None:
         self._database = database
         self._lease = lease_seconds
         self._owner = uuid4()
@@ -157,7 +157,11 @@ class Sagas:
 
         The saga goes on if the caller leaves: it is a task of its own.
         """
-        answer = await asyncio.shield(self._launch(saga))
+        try:
+            answer = await asyncio.shield(self._launch(saga))
+        except LeaseLost:
+            # This process was silent for too long: another one ends the saga, and keeps the answer.
+            await self.join(saga)
         if answer is None:
             raise AlreadyAnswered
         return answer
@@ -171,10 +175,15 @@ class Sagas:
         """True if a saga of some kinds, whose key begins with `prefix`, has not ended."""
         return await db.value(_ANY_OPEN, {"kinds": list(kinds), "prefix": prefix}) is not None
 
-    async def join(self, saga: Saga) -> None:
-        """Wait for a saga that another call with the same request_id began, then have its answer looked up."""
+    async def join(self, saga: Saga) -> NoReturn:
+        """Wait for the end of a saga that another call or process runs, then have its answer looked up.
+
+        Raises what made it fail, and Aborted if it was done for a call without request_id, whose answer nobody keeps.
+        """
         while True:
             row = await self._database.read.one(_BY_ID, {"saga_id": saga.saga_id}, row=dict_row)
+            if row["status"] == "DONE" and saga.request_key is None:
+                raise Aborted("Another process has done this call, and its answer was not kept: read what it did.")
             if row["status"] == "DONE":
                 raise AlreadyAnswered
             if row["status"] == "UNDONE":

@@ -75,7 +75,7 @@ class StatefulSettings(ServiceSettings):
     pool_size: int = Field(default=8, ge=1, le=200, description="Most connections to the database.")
     pool_timeout_seconds: float = Field(default=3, gt=0, description="Longest wait for a connection.")
     retention_hours: float = Field(default=7 * 24, gt=0, description="How long published events stay replayable.")
-    saga_lease_seconds: float = Field(default=15, gt=0, description="How long a silent process keeps its sagas.")
+    saga_lease_seconds: float = Field(default=5, gt=0, description="How long a silent process keeps its sagas.")
     consumer_batch: int = Field(default=200, ge=1, le=1000, description="Most events applied in one transaction.")
     max_deliveries: int = Field(default=5, ge=1, description="Tries before an event becomes a dead letter.")
     duplicate_window_seconds: float = Field(
