@@ -1,4 +1,4 @@
-"""Does what was decided: calls the sprint service, each time with the action's own request_id."""
+"""Does what was decided: calls the sprint service, each time with the action's own request_id, and keeps schedules."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -10,9 +10,14 @@ from dsm.sprint.v1 import sprint_service_pb2_grpc
 from services.kit.callee import Callee
 from services.kit.clock import Clock
 from services.kit.convert import from_date
+from services.kit.database import Database
 from services.kit.errors import DsmError
+from services.orchestrator import events
+from services.orchestrator.convert.schedules import to_tracked
 from services.orchestrator.domain.action import Action, ActionKind, ActionState, failed, next_pending, settle
 from services.orchestrator.domain.episode import Record
+from services.orchestrator.domain.schedule import DEFAULT_SCRUM_SCHEDULE, Wish, check_schedule, cron_job_name
+from services.orchestrator.store import schedules
 
 # Planning and closing are flows over several services.
 ACTION_SECONDS = 20.0
@@ -21,13 +26,15 @@ ACTION_SECONDS = 20.0
 class Actor:
     """Carries out the pending actions of decisions."""
 
-    def __init__(self, sprint: Callee, clock: Clock) -> None:
+    def __init__(self, database: Database, sprint: Callee, clock: Clock) -> None:
+        self._database = database
         self._sprint = sprint
         self._stub = sprint_service_pb2_grpc.SprintServiceStub(sprint.channel)
         self._clock = clock
         self._doers: dict[ActionKind, Callable[[Record, Action], Awaitable[Action]]] = {
             ActionKind.CLOSE_SPRINT: self._close_sprint,
             ActionKind.START_SPRINT: self._start_sprint,
+            ActionKind.SCHEDULE_DAILY_SCRUM: self._schedule_daily_scrum,
         }
 
     async def act(self, record: Record) -> Record:
@@ -44,7 +51,8 @@ class Actor:
             done = await self._doers[action.kind](record, action)
         except DsmError as error:
             return failed(action, error, record.decision_time, self._clock())
-        return replace(done, state=ActionState.DONE, error_reason="", update_time=self._clock())
+        state = ActionState.DONE if done.state is ActionState.PENDING else done.state
+        return replace(done, state=state, error_reason="", update_time=self._clock())
 
     async def _close_sprint(self, record: Record, action: Action) -> Action:
         policy = "ROLL_OVER" if record.options.roll_over_unfinished else "TO_BACKLOG"
@@ -91,4 +99,28 @@ class Actor:
                 f"Started {answer.sprint.sprint_id} with {len(answer.sprint.tasks)} tasks,"
                 f" {answer.assigned_tasks_count} of them assigned."
             ),
+        )
+
+    async def _schedule_daily_scrum(self, record: Record, action: Action) -> Action:
+        wish = await schedules.find_wish(self._database.read, record.project_id)
+        if wish and not wish.wanted and record.options.create_cronjob is None:
+            return replace(action, state=ActionState.SKIPPED, reason="The project's wish for a schedule was ended.")
+        sprint_id = record.sprint_id or record.analysis.active_sprint_id
+        answer = await self._sprint.call(
+            self._stub.GetSprint, pb.GetSprintRequest(sprint_id=sprint_id), pb.GetSprintResponse
+        )
+        sprint, now = to_tracked(answer.sprint), self._clock()
+        schedule = check_schedule(record.options.schedule or (wish.schedule if wish else DEFAULT_SCRUM_SCHEDULE), "")
+        async with self._database.write(keyed=False) as tx:
+            wanted = Wish(record.project_id, True, schedule, sprint.time_zone, now)
+            if changed := await schedules.put_wish(tx, wanted):
+                events.wish_changed(tx, changed)
+            await schedules.track(tx, [sprint])
+            await schedules.sync(tx, [record.project_id], now)
+        return replace(
+            action,
+            reason=f"{sprint_id} is open.",
+            sprint_id=sprint_id,
+            cron_job_name=cron_job_name(sprint_id),
+            description=f"The daily scrum of {sprint_id} runs at {schedule!r}, {sprint.time_zone}.",
         )

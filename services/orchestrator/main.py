@@ -1,5 +1,7 @@
 """Wiring of the orchestrator."""
 
+from datetime import timedelta
+
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.orchestrator.v1 import orchestrator_service_pb2_grpc as grpc_pb
 from pydantic import Field
@@ -10,7 +12,9 @@ from services.kit.settings import StatefulSettings
 from services.orchestrator import events
 from services.orchestrator.act import Actor
 from services.orchestrator.domain.decision import ModeConfig
+from services.orchestrator.domain.schedule import Keeping, MissedRuns, Policy, Runner
 from services.orchestrator.handlers import OrchestratorHandlers
+from services.orchestrator.keeper import Keeper
 from services.orchestrator.memory import Memory
 from services.orchestrator.observe import Observer
 from services.orchestrator.pipeline import Pipeline
@@ -36,6 +40,19 @@ class OrchestratorSettings(StatefulSettings):
         default=300, gt=0, description="Longest search for similar episodes; then memory is left out."
     )
 
+    schedule_runner: Runner = Field(
+        default=Runner.SERVICE,
+        description="What runs daily scrums by their schedule: SERVICE (the orchestrator) or KUBERNETES (CronJobs).",
+    )
+    missed_runs: MissedRuns = Field(
+        default=MissedRuns.RUN_ONCE,
+        description="What becomes of runs that were missed: RUN_ONCE makes up for the last one, SKIP for none.",
+    )
+    starting_deadline_seconds: float = Field(
+        default=86_400, ge=0, description="How late a missed run may still begin, with RUN_ONCE."
+    )
+    schedule_poll_seconds: float = Field(default=1, gt=0, description="How often is looked for what is due.")
+
 
 SETTINGS = OrchestratorSettings
 
@@ -59,17 +76,30 @@ def build(settings: OrchestratorSettings) -> StatefulService:
         service.database,
         observer,
         memory,
-        Actor(sprint, utc_now),
+        Actor(service.database, sprint, utc_now),
         utc_now,
         default_mode=ModeConfig(settings.confidence_threshold),
     )
-    handlers = OrchestratorHandlers(service.database, observer, memory, pipeline, utc_now)  # type: ignore[abstract]
+    keeping = Keeping(settings.schedule_runner)
+    keeper = Keeper(
+        service.database,
+        sprint,
+        pipeline,
+        utc_now,
+        policy=Policy(settings.missed_runs, timedelta(seconds=settings.starting_deadline_seconds)),
+        poll_seconds=settings.schedule_poll_seconds,
+    )
+    handlers = OrchestratorHandlers(service.database, observer, memory, pipeline, utc_now, keeping)  # type: ignore[abstract]
     service.serve(
         pb.DESCRIPTOR.services_by_name["OrchestratorService"],
         grpc_pb.add_OrchestratorServiceServicer_to_server,
         handlers,
     )
-    service.consume("DSM_SPRINT", ("dsm.sprint.v1.sprint.closed",), events.apply)
+    service.consume("DSM_SPRINT", events.SPRINT_SUBJECTS, events.apply)
     service.run(memory.keep_embedded)
     service.run(pipeline.carry_on)
+    service.run(keeper.keep_jobs)
+    service.run(keeper.keep_orchestrations)
+    if settings.schedule_runner is Runner.SERVICE:
+        service.run(keeper.keep_scrums)
     return service

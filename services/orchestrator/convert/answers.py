@@ -175,6 +175,7 @@ def from_action(action: Action) -> decision_pb2.ActionResult:
         request_id=str(action.request_id),
         sprint_id=action.sprint_id,
         retrospective_id=action.retrospective_id,
+        cron_job_name=action.cron_job_name,
         task_count=action.task_count,
         description=action.description,
         update_time=from_time(action.update_time),

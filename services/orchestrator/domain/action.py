@@ -6,14 +6,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid5
 
-from services.kit.errors import Code, DsmError
+from services.kit.errors import DsmError
 from services.orchestrator.domain.decision import Decision
+from services.orchestrator.domain.errors import UNDECIDED
 from services.orchestrator.domain.situation import Options, OrchestrateAction
 
 # After so long a decision is too old to be carried out by itself: the project has moved on.
 RETRY_FOR = timedelta(minutes=10)
-# The call may have had its effect, or may have it when it is tried again.
-_UNDECIDED = {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.ABORTED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED}
 
 
 class ActionKind(StrEnum):
@@ -45,6 +44,7 @@ class Action:
     error_reason: str = ""
     sprint_id: str = ""
     retrospective_id: str = ""
+    cron_job_name: str = ""
     task_count: int | None = None
     description: str = ""
 
@@ -59,8 +59,8 @@ def plan(
     why_not = {
         ActionKind.CLOSE_SPRINT: _why_not_close(decision, options),
         ActionKind.START_SPRINT: _why_not_start(decision, options),
-        ActionKind.SCHEDULE_DAILY_SCRUM: _why_not_schedule(decision, options),
     }
+    why_not[ActionKind.SCHEDULE_DAILY_SCRUM] = _why_not_schedule(decision, options, why_not[ActionKind.START_SPRINT])
     if asked is OrchestrateAction.ANALYZE_ONLY:
         why_not = {kind: reason or "Only an analysis was asked for." for kind, reason in why_not.items()}
     elif options.dry_run:
@@ -85,7 +85,7 @@ def next_pending(actions: Sequence[Action]) -> Action | None:
 
 def failed(action: Action, error: DsmError, decided: datetime, now: datetime) -> Action:
     """The action after a call that failed: PENDING while it may yet succeed, FAILED once it cannot."""
-    undecided = error.code in _UNDECIDED
+    undecided = error.code in UNDECIDED
     again = undecided and now - decided < RETRY_FOR
     reason = error.message if not undecided or again else f"Given up after {RETRY_FOR}: {error.message}"
     state = ActionState.PENDING if again else ActionState.FAILED
@@ -93,17 +93,28 @@ def failed(action: Action, error: DsmError, decided: datetime, now: datetime) ->
 
 
 def settle(actions: Sequence[Action], changed: Action) -> tuple[Action, ...]:
-    """The actions with one of them changed. No sprint can start while the finished one could not be closed."""
-    settled = [changed if action.kind is changed.kind else action for action in actions]
-    if changed.kind is ActionKind.CLOSE_SPRINT and changed.state is ActionState.FAILED:
+    """The actions with one of them changed; those that need what failed are skipped.
+
+    No sprint can start while the finished one could not be closed, and one that did not start has no daily scrum.
+    """
+    settled = tuple(changed if action.kind is changed.kind else action for action in actions)
+    if changed.state is not ActionState.FAILED:
+        return settled
+    if changed.kind is ActionKind.CLOSE_SPRINT:
         reason = f"{changed.sprint_id} could not be closed."
-        settled = [
-            replace(action, state=ActionState.SKIPPED, reason=reason, update_time=changed.update_time)
-            if action.kind is ActionKind.START_SPRINT and action.state is ActionState.PENDING
-            else action
-            for action in settled
-        ]
-    return tuple(settled)
+        settled = _skip(settled, ActionKind.START_SPRINT, reason, changed.update_time)
+    if changed.kind in (ActionKind.CLOSE_SPRINT, ActionKind.START_SPRINT):
+        settled = _skip(settled, ActionKind.SCHEDULE_DAILY_SCRUM, "No sprint was started.", changed.update_time)
+    return settled
+
+
+def _skip(actions: Sequence[Action], kind: ActionKind, reason: str, now: datetime) -> tuple[Action, ...]:
+    return tuple(
+        replace(action, state=ActionState.SKIPPED, reason=reason, update_time=now)
+        if action.kind is kind and action.state is ActionState.PENDING
+        else action
+        for action in actions
+    )
 
 
 def _why_not_close(decision: Decision, options: Options) -> str:
@@ -122,9 +133,7 @@ def _why_not_start(decision: Decision, options: Options) -> str:
     return ""
 
 
-def _why_not_schedule(decision: Decision, options: Options) -> str:
-    if not decision.schedule_daily_scrum:
+def _why_not_schedule(decision: Decision, options: Options, why_not_start: str) -> str:
+    if not decision.schedule_daily_scrum or (decision.create_new_sprint and why_not_start):
         return "No sprint is open that could have a daily scrum."
-    if not options.may_schedule:
-        return "The options do not allow to schedule the daily scrum."
-    return "Daily scrum schedules are not built yet."
+    return "" if options.may_schedule else "The options do not allow to schedule the daily scrum."

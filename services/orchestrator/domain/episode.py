@@ -210,9 +210,11 @@ def _fruit(record: Record, outcome: Outcome | None) -> tuple[bool, str]:
     """Whether anything came of a decision, or can; and what to say if not."""
     if outcome:
         return outcome.completion_rate is not None, "The sprint held no task when it closed."
-    if any(action.state is ActionState.FAILED for action in record.actions):
+    # When the daily scrum is held says nothing about the decision.
+    actions = [action for action in record.actions if action.kind is not ActionKind.SCHEDULE_DAILY_SCRUM]
+    if any(action.state is ActionState.FAILED for action in actions):
         return False, "An action failed."
-    acted = any(action.state in (ActionState.DONE, ActionState.PENDING) for action in record.actions)
+    acted = any(action.state in (ActionState.DONE, ActionState.PENDING) for action in actions)
     return acted, "Nothing was done, so no outcome can follow."
 
 

@@ -2,7 +2,10 @@
 
 from datetime import date
 
-from services.kit.errors import Aborted, FailedPrecondition, InvalidArgument
+from services.kit.errors import Aborted, Code, FailedPrecondition, InvalidArgument, NotFound
+
+# A call that ended so may have had its effect, or may have it when it is tried again.
+UNDECIDED = {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.ABORTED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED}
 
 
 class OrchestrationInProgress(Aborted):
@@ -49,3 +52,12 @@ class ScheduleInvalid(InvalidArgument):
 
     def __init__(self, field: str, value: str) -> None:
         super().__init__(field, 'must be a cron expression of five fields, as "0 14 * * 1-5"', value)
+
+
+class CronJobNotFound(NotFound):
+    """The project has no cron job of this name."""
+
+    reason = "CRON_JOB_NOT_FOUND"
+
+    def __init__(self, project_id: str, name: str) -> None:
+        super().__init__(f"{project_id} has no cron job {name!r}.", project_id=project_id, cron_job_name=name)

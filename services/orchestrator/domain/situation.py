@@ -1,12 +1,12 @@
 """The situation of a project: what was asked, what was seen, and the analysis that a decision rests on."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 
-from services.orchestrator.domain.errors import DateOutOfRange, ScheduleInvalid
+from services.orchestrator.domain.errors import DateOutOfRange
+from services.orchestrator.domain.schedule import check_schedule
 
 DEFAULT_MAX_TASKS = 10
 LONGEST_SPRINT_WEEKS = 6
@@ -126,7 +126,7 @@ class OpenSprint:
 
 @dataclass(frozen=True)
 class ClosedSprint:
-    """What one closed sprint came to. Points; None = not known."""
+    """What one closed sprint came to. Points and person-days; None = not known."""
 
     sprint_id: str
     start: date
@@ -134,6 +134,9 @@ class ClosedSprint:
     completed_tasks: int
     completed_points: float
     completion_rate: float | None
+    planned_tasks: int | None = None
+    planned_points: float | None = None
+    person_days: float | None = None
 
 
 @dataclass(frozen=True)
@@ -226,8 +229,8 @@ def check_options(options: Options, today: date) -> date:
     """The day that counts as today; DateOutOfRange or ScheduleInvalid if the options ask for what cannot be."""
     if options.as_of_date and options.as_of_date > today:
         raise DateOutOfRange("options.as_of_date", f"must not be after {today.isoformat()}", options.as_of_date)
-    if options.schedule and not is_cron(options.schedule):
-        raise ScheduleInvalid("options.schedule", options.schedule)
+    if options.schedule:
+        check_schedule(options.schedule, "options.schedule")
     return options.as_of_date or today
 
 
@@ -271,35 +274,3 @@ def capacity_of(seen: Observation, start: date | None, weeks: int) -> float | No
     days = (start + timedelta(days=offset) for offset in range(7 * weeks))
     # Days that are not worked are not in the mapping.
     return round(sum(seen.capacity_by_day.get(day, 0.0) for day in days), 4)
-
-
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-# Least and greatest value of minute, hour, day, month and weekday (0 and 7 are Sunday), and names for values.
-_CRON_FIELDS: tuple[tuple[int, int, Mapping[str, int]], ...] = (
-    (0, 59, {}),
-    (0, 23, {}),
-    (1, 31, {}),
-    (1, 12, {name: number for number, name in enumerate(_MONTHS, start=1)}),
-    (0, 7, {name: number for number, name in enumerate(_WEEKDAYS)}),
-)
-_CRON_PART = re.compile(r"^(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?$")
-
-
-def is_cron(text: str) -> bool:
-    """True for five fields of numbers, names, ranges, steps and lists, as Kubernetes takes them."""
-    fields = text.upper().split()
-    return len(fields) == len(_CRON_FIELDS) and all(
-        _is_cron_part(part, *limits)
-        for field, limits in zip(fields, _CRON_FIELDS, strict=True)
-        for part in field.split(",")
-    )
-
-
-def _is_cron_part(part: str, least: int, greatest: int, names: Mapping[str, int]) -> bool:
-    match = _CRON_PART.match(part)
-    if not match or (match["step"] and int(match["step"]) == 0):
-        return False
-    bounds = [match[name] for name in ("first", "last") if match[name]]
-    values = [names.get(bound, int(bound) if bound.isdecimal() else -1) for bound in bounds]
-    return all(least <= value <= greatest for value in values) and values == sorted(values)

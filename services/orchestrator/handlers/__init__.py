@@ -5,7 +5,10 @@ from dsm.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServic
 from services.orchestrator.handlers.episodes import EpisodeHandlers
 from services.orchestrator.handlers.modes import ModeHandlers
 from services.orchestrator.handlers.orchestrations import OrchestrationHandlers
+from services.orchestrator.handlers.schedules import ScheduleHandlers
 
 
-class OrchestratorHandlers(OrchestrationHandlers, ModeHandlers, EpisodeHandlers, OrchestratorServiceServicer):
+class OrchestratorHandlers(
+    OrchestrationHandlers, ModeHandlers, EpisodeHandlers, ScheduleHandlers, OrchestratorServiceServicer
+):
     """The RPCs of dsm.orchestrator.v1.OrchestratorService, by what they do."""

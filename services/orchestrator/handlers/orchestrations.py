@@ -9,11 +9,12 @@ from services.kit.convert import from_time, to_date_or_none
 from services.kit.gate import Context
 from services.kit.paging import page_of
 from services.orchestrator.convert import answers, requests
+from services.orchestrator.convert import schedules as convert
 from services.orchestrator.domain.outlook import predict
 from services.orchestrator.domain.situation import patterns_of
 from services.orchestrator.handlers.room import Room
 from services.orchestrator.pipeline import Order
-from services.orchestrator.store import decisions, leases
+from services.orchestrator.store import decisions, leases, schedules, timetables
 from services.orchestrator.store.decisions import AuditFilter
 
 
@@ -30,11 +31,16 @@ class OrchestrationHandlers(Room):
     ) -> pb.GetOrchestrationStatusResponse:
         """Where a project stands; parts whose service is away are left out and named."""
         project_id = request.project_id
-        seen, last, at_hand, mode = await asyncio.gather(
+        seen, last, at_hand, mode, (jobs, wish, timetable) = await asyncio.gather(
             self.observer.glance(project_id),
             decisions.last(self.db.read, project_id),
             leases.decision_at_hand(self.db.read, project_id),
             self.pipeline.mode(project_id),
+            asyncio.gather(
+                schedules.jobs_of(self.db.read, project_id),
+                schedules.find_wish(self.db.read, project_id),
+                timetables.find(self.db.read, project_id),
+            ),
         )
         today = day_in(self.now(), seen.sprint.time_zone if seen.sprint else "UTC")
         patterns = patterns_of(seen.velocity) if seen.velocity else None
@@ -46,6 +52,9 @@ class OrchestrationHandlers(Room):
             current_sprint=answers.from_open_sprint(seen.sprint, today) if seen.sprint else None,
             sprint_status=seen.sprint_status,
             backlog_status=answers.from_backlog(seen.backlog) if seen.backlog else None,
+            cron_jobs=[convert.from_cron_job(job, self.keeping) for job in jobs],
+            schedule=convert.from_wish(wish) if wish else None,
+            orchestration_schedule=convert.from_timetable(timetable) if timetable else None,
             historical_trends=answers.from_trends(patterns) if patterns else None,
             predictive_insights=answers.from_risk(risk) if risk else None,
             decision_mode=answers.from_mode(mode),
