@@ -6,6 +6,7 @@ the commits of its own process at once, by NOTIFY from the relays of other repli
 """
 
 import asyncio
+import time
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from services.kit import failpoint, metrics
 from services.kit.database import Database, WriteHandle
-from services.kit.events import stream_of
+from services.kit.events import stream_of, stream_subjects
 from services.kit.stream import Stream
 
 log = structlog.get_logger()
@@ -26,6 +27,13 @@ log = structlog.get_logger()
 BATCH = 1000
 IDLE_SECONDS = 1.0
 ACK_TIMEOUT = 5.0
+# How often the streams themselves are looked at: whether they are still the ones that were published to.
+STREAMS_SECONDS = 2.0
+# A relay that hangs, though its connection stays, loses its lock after so long, and another replica publishes.
+_SESSION = """
+    SET idle_session_timeout = '15s'; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2;
+    SET tcp_keepalives_count = 3
+"""
 _CHANNEL = "outbox"
 # One lock per database; the number is "dsm" and says nothing else.
 _LOCK = "SELECT pg_try_advisory_lock(6583149)"
@@ -39,6 +47,13 @@ _DEPTH = """
     FROM outbox WHERE publish_time IS NULL
 """
 _REPLAY = "UPDATE outbox SET publish_time = NULL WHERE create_time >= %(since)s AND publish_time IS NOT NULL"
+# What was published to a stream before the stream was made: it was another stream, which is gone. The two times are of
+# two clocks, hence the seconds; publishing an event again does no harm.
+_REPLAY_LOST = """
+    UPDATE outbox SET publish_time = NULL
+    WHERE publish_time < %(made)s + interval '5 seconds' AND create_time < %(made)s + interval '5 seconds'
+      AND starts_with(subject, %(prefix)s)
+"""
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 _NATS_FAULTS = (nats.errors.Error, APIError, NoStreamResponseError, TooManyStalledMsgsError, TimeoutError, OSError)
 
@@ -51,6 +66,9 @@ class Relay:
         self._stream = stream
         self._wake = asyncio.Event()
         self._ensured: set[str] = set()
+        # When each stream was made, as last seen.
+        self._made: dict[str, datetime] = {}
+        self._look_at = 0.0
         self.publishing = False
         database.on_commit.append(self._wake.set)
 
@@ -58,7 +76,9 @@ class Relay:
         """Publish for ever."""
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(self._database.url, autocommit=True) as connection:
+                url = self._database.url
+                async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+                    await connection.execute(_SESSION)
                     await self._serve(connection)
             except _LOST:
                 await asyncio.sleep(0.25)
@@ -88,9 +108,32 @@ class Relay:
         while True:
             self._wake.clear()
             if not self._stream.connected:
-                await asyncio.sleep(0.05)
-            elif not await self._publish(connection):
+                # Keeps the session, and with it the lock.
+                await connection.execute("SELECT")
+                await asyncio.sleep(0.1)
+                continue
+            await self._look_at_streams(connection)
+            if not await self._publish(connection):
                 await self._idle(connection)
+
+    async def _look_at_streams(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Queue again what was published to a stream that is gone; consumers know what they have had of it."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + STREAMS_SECONDS
+        own = f"DSM_{self._database.service.upper()}"
+        try:
+            await self._stream.ensure(own)
+            for stream in (own, f"{own}_IN"):
+                made = await self._stream.made(stream)
+                if made and made != self._made.get(stream):
+                    prefix = stream_subjects(stream).removesuffix(">")
+                    cursor = await connection.execute(_REPLAY_LOST, {"made": made, "prefix": prefix})
+                    self._made[stream] = made
+                    if cursor.rowcount:
+                        log.warning("outbox.replayed", stream=stream, events=cursor.rowcount)
+        except _NATS_FAULTS as error:
+            log.info("outbox.streams_unknown", service=self._database.service, error=type(error).__name__)
 
     async def _publish(self, connection: psycopg.AsyncConnection[Any]) -> int:
         """Publish one batch; the number of events acknowledged. A fault leaves the rest for the next round."""

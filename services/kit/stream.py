@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime
 
 import nats
 import nats.errors
@@ -65,6 +66,13 @@ class Stream:
             # Two services may find it missing at once; the second is told that it exists.
             with suppress(BadRequestError):
                 await js.add_stream(config)
+
+    async def made(self, stream: str) -> datetime | None:
+        """When the stream was made; None if it is not there."""
+        try:
+            return (await self.context.stream_info(stream)).created
+        except NotFoundError:
+            return None
 
     async def close(self) -> None:
         """Close the connection; what was not acknowledged is published again by the next relay."""
