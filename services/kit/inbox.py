@@ -1,8 +1,8 @@
 """Consumers: each event has its effect exactly once, with its id in the same transaction.
 
-A batch is one transaction. If it fails, its events are tried one by one, so that a bad one holds nobody up; that one
-is delivered again after a while and, after the last try, kept as a dead letter. A database that is away counts as no
-try: its events wait.
+A batch is one transaction. If it fails, its halves are tried, and theirs, until the bad event is alone: it holds
+nobody up, is delivered again after a while and, after the last try, kept as a dead letter. A database that is away
+counts as no try: its events wait.
 """
 
 import asyncio
@@ -141,8 +141,9 @@ class Consumer:
             if len(messages) == 1:
                 await self._refuse(messages[0], error)
             else:
-                for message in messages:
-                    await self._take([message])
+                middle = len(messages) // 2
+                await self._take(messages[:middle])
+                await self._take(messages[middle:])
         else:
             await asyncio.gather(*(message.ack() for message in messages))
 

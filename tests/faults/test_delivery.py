@@ -9,15 +9,23 @@ import pytest_asyncio
 
 from services.local.stack import Stack
 from tests.faults import deliveries
-from tests.faults.arena import Arena, count, seeded
+from tests.faults.arena import FULL, Arena, count, seeded
 
 pytestmark = pytest.mark.slow
+
+# Tries before an event becomes a dead letter.
+DELIVERIES = 5 if FULL else 3
 
 
 @pytest_asyncio.fixture(scope="module")
 async def arena(fault_stack: Stack) -> AsyncIterator[Arena]:
     # Small batches: what is killed between two of them has done some and not all.
-    made = Arena(fault_stack, DSM_SPRINT_CONSUMER_BATCH="20")
+    made = Arena(
+        fault_stack,
+        DSM_CONSUMER_BATCH="20",
+        DSM_DUPLICATE_WINDOW_SECONDS="1",
+        DSM_MAX_DELIVERIES=str(DELIVERIES),
+    )
     yield made
     await made.close()
 
@@ -39,3 +47,24 @@ async def test_a_sprint_service_killed_between_effect_and_acknowledgement_repeat
 async def test_a_message_delivered_ten_times_has_one_effect(arena: Arena) -> None:
     rng = seeded("ten-times")
     assert await deliveries.delivered_often(arena, rng, count(5000, 200), times=10) == []
+
+
+async def test_messages_in_another_order_take_nothing_back(arena: Arena) -> None:
+    rng = seeded("reordered")
+    assert await deliveries.progress_reordered(arena, rng, count(5000, 400), tasks=count(50, 10)) == []
+    assert await deliveries.titles_reordered(arena, rng, count(5000, 400), tasks=count(50, 10)) == []
+
+
+async def test_a_relay_that_stalls_tells_nothing_late_or_twice(arena: Arena) -> None:
+    rng = seeded("stalled-relay")
+    assert await deliveries.relay_stalled(arena, rng, count(2000, 200), seconds=count(10, 3)) == []
+
+
+async def test_what_is_told_again_has_no_second_effect(arena: Arena) -> None:
+    rng = seeded("replay")
+    assert await deliveries.replayed(arena, rng, count(1000, 50)) == []
+
+
+async def test_poison_is_put_aside_and_holds_nobody_up(arena: Arena) -> None:
+    rng = seeded("poison")
+    assert await deliveries.poisoned(arena, rng, count(2000, 400), DELIVERIES) == []
