@@ -298,6 +298,8 @@ async def judge_events(machine: Machine, verdict: Verdict) -> None:
 async def _judge_inboxes(machine: Machine, verdict: Verdict, streams: Mapping[str, list[tuple[str, str]]]) -> None:
     buried: set[tuple[str, str]] = set()
     for service in STATEFUL:
+        if not (await machine.query(service, "SELECT to_regclass('dead_letter') AS there"))[0]["there"]:
+            continue
         for row in await machine.query(service, _DEAD):
             buried.add((row["consumer"], row["event_id"]))
             verdict.lost.append(f"I4 {row['consumer']} gave up {row['subject']} {row['event_id']}: {row['error']}")

@@ -48,6 +48,11 @@ def service_of(method: MethodDescriptor) -> str:
     return package
 
 
+def service_of_call(name: str) -> str:
+    """The service that answers a call by its short name: "StartSprint"."""
+    return service_of(_METHODS[name])
+
+
 async def ask(
     channel: grpc.aio.Channel,
     history: History,
