@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
@@ -13,19 +13,14 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from tests.contract import cel, changes, rules
-from tests.contract.calls import Caller, Outcome, failures
+from tests.contract.calls import Caller, Outcome
 from tests.contract.extremes import Extreme, extremes
 from tests.contract.methods import METHODS, is_read, short
 from tests.contract.samples import sample
-from tests.contract.samples.scene import Scene, make_scene
-from tests.harness import World
+from tests.contract.samples.scene import Scene
 
 # Calls of the contract that are not built yet. To build one, take it out here: one that works must not be listed.
 NOT_BUILT = {
-    "OrchestratorService.DeleteCronJob",
-    "OrchestratorService.ListCronJobs",
-    "OrchestratorService.GetOrchestrationSchedule",
-    "OrchestratorService.SetOrchestrationSchedule",
     "OrchestratorService.GetDecisionImpact",
     "OrchestratorService.GetInsights",
     "OrchestratorService.AnalyzeSimilarProjects",
@@ -86,22 +81,7 @@ UNKNOWN_IS_OK = {
 }
 
 
-@pytest_asyncio.fixture(scope="module")
-async def scene(world: World) -> Scene:
-    return await make_scene(world)
-
-
-@pytest_asyncio.fixture(scope="module")
-async def caller(world: World) -> Caller:
-    return Caller(world)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _nothing_fails_inside() -> Iterator[None]:
-    """A caller that gave up does not see how its call ended; the servers count it."""
-    before = failures()
-    yield
-    assert failures() == before
+pytestmark = pytest.mark.usefixtures("nothing_fails_inside")
 
 
 @pytest_asyncio.fixture(scope="module")
