@@ -155,7 +155,7 @@ async def test_a_sprint_is_decided_on_and_started(dsm: Dsm) -> None:
     assert record.decision_source == decision_pb2.DECISION_SOURCE_RULE_BASED_ONLY
     assert not record.adjustments
     assert not record.confidence_scores.HasField("overall_decision_confidence")
-    assert states(record) == {CLOSE: SKIPPED, START: DONE, SCHEDULE: SKIPPED}
+    assert states(record) == {CLOSE: SKIPPED, START: DONE, SCHEDULE: DONE}
     sprint = await dsm.sprint("ORC-START-S01")
     assert record.sprint_id == sprint.sprint_id
     assert len(sprint.tasks) == record.actions[1].task_count
@@ -170,7 +170,7 @@ async def test_an_open_sprint_is_left_alone(dsm: Dsm) -> None:
     await dsm.project("ORC-OPEN")
     first = await dsm.orchestrate("ORC-OPEN")
     second = await dsm.orchestrate("ORC-OPEN")
-    assert states(second) == {CLOSE: SKIPPED, START: SKIPPED, SCHEDULE: SKIPPED}
+    assert states(second) == {CLOSE: SKIPPED, START: SKIPPED, SCHEDULE: DONE}
     assert second.analysis.active_sprint_id == first.sprint_id
     assert not second.analysis.active_sprint_finished
     assert not second.final_decision.create_new_sprint
@@ -183,7 +183,7 @@ async def test_a_finished_sprint_is_closed_and_the_next_one_started(dsm: Dsm) ->
     await dsm.complete(sprint, len(sprint.tasks))
     second = await dsm.orchestrate("ORC-NEXT", max_tasks_per_sprint=2, sprint_duration_weeks=1)
     assert second.analysis.active_sprint_finished
-    assert states(second) == {CLOSE: DONE, START: DONE, SCHEDULE: SKIPPED}
+    assert states(second) == {CLOSE: DONE, START: DONE, SCHEDULE: DONE}
     assert second.actions[0].sprint_id == first.sprint_id
     assert second.actions[0].retrospective_id
     assert second.sprint_id == "ORC-NEXT-S02"
@@ -373,7 +373,7 @@ async def test_the_status_tells_what_is_known_and_nothing_else(dsm: Dsm) -> None
     assert after.last_analysis_time == record.decision_time
     assert after.sprint_status == "IN_PROGRESS"
     assert (after.current_sprint.sprint_id, after.current_sprint.total_tasks) == (record.sprint_id, 2)
-    assert not after.cron_jobs
+    assert [job.sprint_id for job in after.cron_jobs] == [record.sprint_id]
     assert after.decision_mode.mode == decision_pb2.DECISION_MODE_INTELLIGENCE_ENHANCED
     failed = await refused(dsm.status("ORC-NOBODY"))
     assert (failed.code, failed.reason) == ("NOT_FOUND", "PROJECT_NOT_FOUND")

@@ -18,7 +18,8 @@ class OrchestratorService:
         return pb.GetOrchestrationStatusRequest(project_id=scene.project_id)
 
     async def DeleteCronJob(self, scene: Scene) -> pb.DeleteCronJobRequest:
-        return pb.DeleteCronJobRequest(project_id=scene.project_id, cron_job_name="daily-scrum")
+        project_id, name = await scene.new_cron_job()
+        return pb.DeleteCronJobRequest(project_id=project_id, cron_job_name=name)
 
     async def ListCronJobs(self, scene: Scene) -> pb.ListCronJobsRequest:
         return pb.ListCronJobsRequest(project_id=scene.project_id)

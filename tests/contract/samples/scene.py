@@ -12,6 +12,8 @@ from dsm.backlog.v1.backlog_service_pb2_grpc import BacklogServiceStub
 from dsm.chronicle.v1 import chronicle_service_pb2 as chronicle
 from dsm.chronicle.v1 import note_pb2
 from dsm.chronicle.v1.chronicle_service_pb2_grpc import ChronicleServiceStub
+from dsm.orchestrator.v1 import orchestrator_service_pb2 as orchestrator
+from dsm.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from dsm.project.v1 import calendar_pb2, employee_pb2, project_pb2
 from dsm.project.v1 import project_service_pb2 as project
 from dsm.project.v1.project_service_pb2_grpc import ProjectServiceStub
@@ -133,6 +135,13 @@ class Scene:
         request = chronicle.RecordRetrospectiveRequest(retrospective=retrospective(new_sprint_id(), items))
         answer = await stub.RecordRetrospective(request)
         return answer.retrospective.action_items[0].action_item_id
+
+    async def new_cron_job(self) -> tuple[str, str]:
+        """A project of its own with an open sprint, and the cron job of its daily scrum."""
+        stub = OrchestratorServiceStub(await self.world.channel("orchestrator"))
+        request = orchestrator.OrchestrateRequest(project_id=await self.new_plannable())
+        actions = (await stub.Orchestrate(request)).decision.actions
+        return request.project_id, actions[-1].cron_job_name
 
 
 def new_sprint_id() -> str:
