@@ -125,9 +125,12 @@ class Machine:
         """Run each service in a process of its own until this one is told to stop."""
         addresses, metrics = {}, {}
         for number, name in enumerate(SERVICES):
-            first = number == 0
-            addresses[name] = f"{_host()}:{self._choose(self.port if first else None, DEFAULT_PORT + number)}"
-            metrics[name] = self._choose(self.metrics_port if first else None, DEFAULT_METRICS_PORT + number)
+            # What is given is the first one's; 0 means any, for each of them.
+            port, metrics_port = (
+                given if number == 0 or given == 0 else None for given in (self.port, self.metrics_port)
+            )
+            addresses[name] = f"{_host()}:{self._choose(port, DEFAULT_PORT + number)}"
+            metrics[name] = self._choose(metrics_port, DEFAULT_METRICS_PORT + number)
         environ = self._environ(addresses)
         children: list[Child] = []
         try:
