@@ -1,6 +1,6 @@
 """AdminService: dead letters, replay and reconciliation, for the services of a process."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,8 +23,17 @@ _LIST = """
       AND (%(after_time)s::timestamptz IS NULL OR (create_time, dead_letter_id) > (%(after_time)s, %(after_id)s::uuid))
     ORDER BY create_time, dead_letter_id LIMIT %(limit)s
 """
+# Letters that are replayed are read so many at a time: each holds a whole message.
+_REPLAY_BATCH = 100
 _CHOSEN = """
-    SELECT * FROM dead_letter WHERE %(ids)s::uuid[] = '{}' OR dead_letter_id = ANY(%(ids)s) ORDER BY create_time
+    SELECT * FROM dead_letter
+    WHERE (%(ids)s::uuid[] = '{}' OR dead_letter_id = ANY(%(ids)s))
+      AND (%(after_time)s::timestamptz IS NULL OR (create_time, dead_letter_id) > (%(after_time)s, %(after_id)s::uuid))
+    ORDER BY create_time, dead_letter_id LIMIT %(limit)s
+"""
+_MISSING = """
+    SELECT id::text FROM unnest(%(ids)s::uuid[]) AS id
+    WHERE NOT EXISTS (SELECT FROM dead_letter WHERE dead_letter_id = id) ORDER BY id LIMIT 1
 """
 _DELETE = "DELETE FROM dead_letter WHERE dead_letter_id = ANY(%(ids)s)"
 _FAILED_AGAIN = """
@@ -73,15 +82,18 @@ class AdminHandlers(admin_service_pb2_grpc.AdminServiceServicer):
         """Hand dead letters to their consumers again, each in a transaction of its own."""
         [service] = self._chosen(request.service)
         ids = [UUID(dead_letter_id) for dead_letter_id in request.dead_letter_ids]
-        letters = await service.database.read.rows(_CHOSEN, {"ids": ids}) if service.consumers else []
-        missing = {str(i) for i in ids} - {str(letter["dead_letter_id"]) for letter in letters}
-        if missing:
-            raise DeadLetterNotFound(min(missing))
-        applied = [letter["dead_letter_id"] for letter in letters if await _apply(service, letter)]
+        if missing := await _missing(service, ids):
+            raise DeadLetterNotFound(missing)
+        response = pb.ReplayDeadLettersResponse()
+        async for letters in _letters(service, ids):
+            applied = [letter["dead_letter_id"] for letter in letters if await _apply(service, letter)]
+            # At once, so that what is done stays done if a later one finds the database away.
+            async with service.database.write(keyed=False) as tx:
+                await tx.execute(_DELETE, {"ids": applied})
+            response.applied_count += len(applied)
+            response.failed_count += len(letters) - len(applied)
         async with service.database.write() as tx:
-            await tx.execute(_DELETE, {"ids": applied})
-            counts = {"applied_count": len(applied), "failed_count": len(letters) - len(applied)}
-            return tx.reply(pb.ReplayDeadLettersResponse(**counts))
+            return tx.reply(response)
 
     async def ReplayOutbox(self, request: pb.ReplayOutboxRequest, context: Context) -> pb.ReplayOutboxResponse:
         """Queue what was published since a time again."""
@@ -103,6 +115,26 @@ class AdminHandlers(admin_service_pb2_grpc.AdminServiceServicer):
         if name and not chosen:
             raise ServiceNotFound(name)
         return chosen
+
+
+async def _missing(service: StatefulService, ids: Sequence[UUID]) -> str:
+    """One of the ids that no dead letter has; empty if each has one."""
+    if not service.consumers:
+        return str(min(ids)) if ids else ""
+    return await service.database.read.value(_MISSING, {"ids": ids}) or ""
+
+
+async def _letters(service: StatefulService, ids: Sequence[UUID]) -> AsyncIterator[list[Row]]:
+    """The dead letters of these ids, or all of them, oldest first, in batches."""
+    after: tuple[Any, ...] = (None, None)
+    while service.consumers:
+        params = {"ids": ids, "after_time": after[0], "after_id": after[1], "limit": _REPLAY_BATCH}
+        letters = await service.database.read.rows(_CHOSEN, params)
+        if letters:
+            yield letters
+        if len(letters) < _REPLAY_BATCH:
+            return
+        after = _age(letters[-1])
 
 
 async def _apply(service: StatefulService, letter: Row) -> bool:

@@ -182,6 +182,22 @@ async def test_an_unknown_dead_letter_replays_none(poisoned: Fixture, admin: Adm
     assert (failed.reason, failed.metadata["field"]) == ("VALIDATION_FAILED", "dead_letter_ids[0]")
 
 
+async def test_many_dead_letters_are_each_tried_once(world: World, admin: AdminServiceAsyncStub) -> None:
+    """More than are read at a time, all of one instant; those that fail again are not tried in turn for ever."""
+    await world.query("backlog", "DELETE FROM dead_letter")
+    await world.query(
+        "backlog",
+        f"""
+        INSERT INTO dead_letter (dead_letter_id, consumer, subject, event_id, payload, error, attempts)
+        SELECT gen_random_uuid(), 'backlog-dsm_sprint', '{SUBJECT}', '', '\xff', 'bad', 1 FROM generate_series(1, 250)
+        """,
+    )
+    answer = await admin.ReplayDeadLetters(pb.ReplayDeadLettersRequest(service="backlog"))
+    assert (answer.applied_count, answer.failed_count) == (0, 250)
+    assert await world.query("backlog", "SELECT DISTINCT attempts FROM dead_letter") == [{"attempts": 2}]
+    await world.query("backlog", "DELETE FROM dead_letter")
+
+
 # --- outbox -------------------------------------------------------------------------------------
 
 
