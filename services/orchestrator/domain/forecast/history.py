@@ -1,0 +1,47 @@
+"""Past sprints, and what they say about the next one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Sprints after which a past sprint counts half: teams drift, so the last few say most (exponential smoothing, Brown
+# 1956). The best of 1, 2, 3 and 5 over all cut points of tests/bench/forecast.py.
+HALF_LIFE = 3.0
+# No team delivers more than so many times its plan for long: a ratio beyond it comes of a plan of nearly nothing.
+MOST_RATIO = 4.0
+
+
+@dataclass(frozen=True)
+class PastSprint:
+    """A closed sprint: what it held at its start, and what was delivered by its end."""
+
+    planned: float
+    delivered: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """What past sprints come to, recent ones counting most. Means per sprint; `weight` is the number they are worth."""
+
+    planned: float
+    delivered: float
+    weight: float
+
+    def ratio(self, least: float) -> float:
+        """Delivered per planned, 0 to MOST_RATIO; plans together are taken as `least` if they are smaller."""
+        return min(self.delivered / max(self.planned, least), MOST_RATIO)
+
+
+def record_of(sprints: Sequence[PastSprint]) -> Record | None:
+    """The record of past sprints, oldest first; None = there are none.
+
+    Weights 0.5 ** (age / HALF_LIFE), age in sprints.
+    """
+    if not sprints:
+        return None
+    weights = [0.5 ** (age / HALF_LIFE) for age in range(len(sprints) - 1, -1, -1)]
+    total = sum(weights)
+    return Record(
+        planned=sum(w * sprint.planned for w, sprint in zip(weights, sprints, strict=True)) / total,
+        delivered=sum(w * sprint.delivered for w, sprint in zip(weights, sprints, strict=True)) / total,
+        weight=total,
+    )
