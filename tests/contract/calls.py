@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from services.kit import metrics
-from tests.contract.methods import REASONS
+from tests.contract.methods import named_reasons, short
 from tests.harness import World
 
 # A watch has no end: one that said nothing wrong for so many seconds is well.
@@ -54,7 +54,7 @@ class Caller:
         try:
             return Outcome("OK", body=await asyncio.wait_for(_send(channel, method, requests, seconds), 30))
         except grpc.aio.AioRpcError as error:
-            return _refusal(error, alone=seconds is not None)
+            return _refusal(method, error, alone=seconds is not None)
         except asyncio.CancelledError:
             # What grpc.aio says of a client stream whose deadline passes before it is sent.
             if seconds is None:
@@ -106,8 +106,8 @@ def _bytes(request: Message | bytes) -> bytes:
     return request if isinstance(request, bytes) else request.SerializeToString()
 
 
-def _refusal(error: grpc.aio.AioRpcError, *, alone: bool) -> Outcome:
-    """What an error says, checked: exactly one ErrorInfo of domain dsm with a declared reason, and no INTERNAL.
+def _refusal(method: MethodDescriptor, error: grpc.aio.AioRpcError, *, alone: bool) -> Outcome:
+    """What an error says, checked: exactly one ErrorInfo of domain dsm with a reason of the call's, and no INTERNAL.
 
     `alone`: the client may have given up by itself, and then there is no word from the server.
     """
@@ -120,7 +120,7 @@ def _refusal(error: grpc.aio.AioRpcError, *, alone: bool) -> Outcome:
     infos = [_unpack(detail, error_details_pb2.ErrorInfo()) for detail in status.details]
     [info] = [found for found in infos if found is not None]
     assert info.domain == "dsm", info
-    assert info.reason in REASONS, f"{info.reason} is not in the contract"
+    assert info.reason in named_reasons(method), f"the comment of {short(method)} does not name {info.reason}"
     requests = [_unpack(detail, error_details_pb2.BadRequest()) for detail in status.details]
     violations = tuple(violation.field for found in requests if found for violation in found.field_violations)
     return Outcome(code, info.reason, dict(info.metadata), violations, details=details)

@@ -102,7 +102,7 @@ class CreateTaskRequest(_message.Message):
     """Makes the call safe to repeat: a UUID; the same id and body gives the first answer for 24 hours."""
     @_builtins.property
     def task(self) -> _task_pb2.Task:
-        """The task; project_id and title must be set. assignee_id may be."""
+        """The task; project_id and title must be set. assignee_id may be; it is not looked up."""
 
     def __init__(
         self,
@@ -1403,7 +1403,9 @@ class AssignTaskRequest(_message.Message):
     task_id: _builtins.str
     """The task, for example "TEST-001-TASK001"."""
     assignee_id: _builtins.str
-    """Who gets it; empty = nobody."""
+    """Who gets it; empty = nobody. It is not looked up: the project service keeps the people, and planning gives a task of
+    somebody who is not on the team to somebody who is.
+    """
     etag: _builtins.str
     """The etag that the caller saw; empty = whatever it is now."""
     request_id: _builtins.str

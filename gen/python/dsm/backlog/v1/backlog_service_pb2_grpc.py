@@ -212,7 +212,7 @@ class BacklogServiceServicer:
     def UpdateTask(self, request, context):
         """UpdateTask changes the content fields that the mask names, also of a task in a sprint; state, assignee and
         progress are changed by other calls. Errors: TASK_NOT_FOUND, PROJECT_ARCHIVED, ETAG_MISMATCH, TASK_OWNED_BY_SPRINT,
-        DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
+        PROJECT_MISMATCH (parent, dependencies), DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -234,7 +234,8 @@ class BacklogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchUpdateTasks(self, request, context):
-        """BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: as UpdateTask, naming the index.
+        """BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: PROJECT_NOT_FOUND and, naming the
+        index, as UpdateTask; PROJECT_MISMATCH also for a task of another project.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class BacklogServiceStub:
     UpdateTask: _grpc.UnaryUnaryMultiCallable[_backlog_service_pb2.UpdateTaskRequest, _backlog_service_pb2.UpdateTaskResponse]
     """UpdateTask changes the content fields that the mask names, also of a task in a sprint; state, assignee and
     progress are changed by other calls. Errors: TASK_NOT_FOUND, PROJECT_ARCHIVED, ETAG_MISMATCH, TASK_OWNED_BY_SPRINT,
-    DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
+    PROJECT_MISMATCH (parent, dependencies), DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
     """
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_backlog_service_pb2.DeleteTaskRequest, _backlog_service_pb2.DeleteTaskResponse]
     """DeleteTask hides a task for good; its id is not used again. Errors: TASK_NOT_FOUND, PROJECT_ARCHIVED,
@@ -54,7 +54,9 @@ class BacklogServiceStub:
     BatchCreateTasks: _grpc.UnaryUnaryMultiCallable[_backlog_service_pb2.BatchCreateTasksRequest, _backlog_service_pb2.BatchCreateTasksResponse]
     """BatchCreateTasks adds up to 500 tasks of one project: all or none. Errors: as CreateTask, naming the index."""
     BatchUpdateTasks: _grpc.UnaryUnaryMultiCallable[_backlog_service_pb2.BatchUpdateTasksRequest, _backlog_service_pb2.BatchUpdateTasksResponse]
-    """BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: as UpdateTask, naming the index."""
+    """BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: PROJECT_NOT_FOUND and, naming the
+    index, as UpdateTask; PROJECT_MISMATCH also for a task of another project.
+    """
     RankTask: _grpc.UnaryUnaryMultiCallable[_backlog_service_pb2.RankTaskRequest, _backlog_service_pb2.RankTaskResponse]
     """RankTask puts a task before or after another of its project in the order that planning takes them in. Errors:
     TASK_NOT_FOUND, PROJECT_MISMATCH, PROJECT_ARCHIVED.
@@ -156,7 +158,7 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     UpdateTask: _aio.UnaryUnaryMultiCallable[_backlog_service_pb2.UpdateTaskRequest, _backlog_service_pb2.UpdateTaskResponse]  # type: ignore[assignment]
     """UpdateTask changes the content fields that the mask names, also of a task in a sprint; state, assignee and
     progress are changed by other calls. Errors: TASK_NOT_FOUND, PROJECT_ARCHIVED, ETAG_MISMATCH, TASK_OWNED_BY_SPRINT,
-    DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
+    PROJECT_MISMATCH (parent, dependencies), DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
     """
     DeleteTask: _aio.UnaryUnaryMultiCallable[_backlog_service_pb2.DeleteTaskRequest, _backlog_service_pb2.DeleteTaskResponse]  # type: ignore[assignment]
     """DeleteTask hides a task for good; its id is not used again. Errors: TASK_NOT_FOUND, PROJECT_ARCHIVED,
@@ -165,7 +167,9 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     BatchCreateTasks: _aio.UnaryUnaryMultiCallable[_backlog_service_pb2.BatchCreateTasksRequest, _backlog_service_pb2.BatchCreateTasksResponse]  # type: ignore[assignment]
     """BatchCreateTasks adds up to 500 tasks of one project: all or none. Errors: as CreateTask, naming the index."""
     BatchUpdateTasks: _aio.UnaryUnaryMultiCallable[_backlog_service_pb2.BatchUpdateTasksRequest, _backlog_service_pb2.BatchUpdateTasksResponse]  # type: ignore[assignment]
-    """BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: as UpdateTask, naming the index."""
+    """BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: PROJECT_NOT_FOUND and, naming the
+    index, as UpdateTask; PROJECT_MISMATCH also for a task of another project.
+    """
     RankTask: _aio.UnaryUnaryMultiCallable[_backlog_service_pb2.RankTaskRequest, _backlog_service_pb2.RankTaskResponse]  # type: ignore[assignment]
     """RankTask puts a task before or after another of its project in the order that planning takes them in. Errors:
     TASK_NOT_FOUND, PROJECT_MISMATCH, PROJECT_ARCHIVED.
@@ -288,7 +292,7 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_backlog_service_pb2.UpdateTaskResponse, _abc.Awaitable[_backlog_service_pb2.UpdateTaskResponse]]:
         """UpdateTask changes the content fields that the mask names, also of a task in a sprint; state, assignee and
         progress are changed by other calls. Errors: TASK_NOT_FOUND, PROJECT_ARCHIVED, ETAG_MISMATCH, TASK_OWNED_BY_SPRINT,
-        DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
+        PROJECT_MISMATCH (parent, dependencies), DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
         """
 
     @_abc_1.abstractmethod
@@ -315,7 +319,9 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backlog_service_pb2.BatchUpdateTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_service_pb2.BatchUpdateTasksResponse, _abc.Awaitable[_backlog_service_pb2.BatchUpdateTasksResponse]]:
-        """BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: as UpdateTask, naming the index."""
+        """BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: PROJECT_NOT_FOUND and, naming the
+        index, as UpdateTask; PROJECT_MISMATCH also for a task of another project.
+        """
 
     @_abc_1.abstractmethod
     def RankTask(

@@ -226,7 +226,9 @@ class Task(_message.Message):
     state: Global___TaskState.ValueType
     """State; output only."""
     assignee_id: _builtins.str
-    """Who has it; empty = nobody. Set by AssignTask, or by the sprint while the task is in one."""
+    """Who has it; empty = nobody. Set by AssignTask, or by the sprint while the task is in one. Whether there is
+    such a person is not looked up outside a sprint.
+    """
     sprint_id: _builtins.str
     """The open sprint that it is in; empty = none. Output only."""
     progress_percent: _builtins.int

@@ -471,7 +471,9 @@ class ImpedimentGroup(_message.Message):
 
     @_builtins.property
     def mean_resolve_time(self) -> _duration_pb2.Duration:
-        """Mean time to its resolution; absent = none resolved."""
+        """Mean time from the day it was raised to the day it was resolved, by the project's days (0 = on the same day), over
+        those whose days are both known; absent = there are none.
+        """
 
     def __init__(
         self,

@@ -839,7 +839,7 @@ class IntelligenceMetadata(_message.Message):
     strategies_considered: _builtins.int
     """Strategies that fitted the situation."""
     cache_hit: _builtins.bool
-    """True if the retrieved episodes came from the cache."""
+    """True if the embedding that episodes were searched with came from the cache; they themselves are always searched."""
     embedding_model: _builtins.str
     """Model of the embedding that episodes were searched with; empty = none."""
     @_builtins.property

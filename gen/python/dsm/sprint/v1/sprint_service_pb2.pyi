@@ -883,7 +883,7 @@ class ReassignTaskRequest(_message.Message):
     task_id: _builtins.str
     """The task, for example "TEST-001-TASK001"."""
     assignee_id: _builtins.str
-    """Who gets it; empty = nobody."""
+    """Who gets it, somebody of the team; empty = nobody."""
     request_id: _builtins.str
     """Makes the call safe to repeat: a UUID; the same id and body gives the first answer for 24 hours."""
     def __init__(

@@ -144,7 +144,8 @@ class SprintServiceServicer:
         """StartSprint plans a sprint and begins it: it takes tasks from the top of the backlog as far as the team's capacity
         goes, gives each to somebody, and starts. It ends in a whole sprint or in none, also after a crash, within 60
         seconds. Errors: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, SPRINT_ALREADY_OPEN, NO_UNASSIGNED_TASKS, NO_CAPACITY,
-        DEPENDENCY_UNAVAILABLE.
+        TASK_NOT_FOUND and TASK_NOT_AVAILABLE (tasks asked for by id), DATE_OUT_OF_RANGE (a sprint that
+        would pass the calendar's end), DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -240,8 +241,9 @@ class SprintServiceServicer:
 
     def RemoveTaskFromSprint(self, request, context):
         """RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
-        TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
-        just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
+        SPRINT_NOT_FOUND, TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED,
+        CONCURRENT_CHANGE (the task is just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the
+        backlog frees it once it is back).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,8 @@ class SprintServiceStub:
     """StartSprint plans a sprint and begins it: it takes tasks from the top of the backlog as far as the team's capacity
     goes, gives each to somebody, and starts. It ends in a whole sprint or in none, also after a crash, within 60
     seconds. Errors: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, SPRINT_ALREADY_OPEN, NO_UNASSIGNED_TASKS, NO_CAPACITY,
-    DEPENDENCY_UNAVAILABLE.
+    TASK_NOT_FOUND and TASK_NOT_AVAILABLE (tasks asked for by id), DATE_OUT_OF_RANGE (a sprint that
+    would pass the calendar's end), DEPENDENCY_UNAVAILABLE.
     """
     GetSprint: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.GetSprintRequest, _sprint_service_pb2.GetSprintResponse]
     """GetSprint reads one sprint with its tasks. Errors: SPRINT_NOT_FOUND."""
@@ -82,8 +83,9 @@ class SprintServiceStub:
     """
     RemoveTaskFromSprint: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.RemoveTaskFromSprintRequest, _sprint_service_pb2.RemoveTaskFromSprintResponse]
     """RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
-    TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
-    just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
+    SPRINT_NOT_FOUND, TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED,
+    CONCURRENT_CHANGE (the task is just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the
+    backlog frees it once it is back).
     """
     ReassignTask: _grpc.UnaryUnaryMultiCallable[_sprint_service_pb2.ReassignTaskRequest, _sprint_service_pb2.ReassignTaskResponse]
     """ReassignTask gives a task of an open sprint to another person of the team. Errors: TASK_NOT_IN_SPRINT,
@@ -125,7 +127,8 @@ class SprintServiceAsyncStub(SprintServiceStub):
     """StartSprint plans a sprint and begins it: it takes tasks from the top of the backlog as far as the team's capacity
     goes, gives each to somebody, and starts. It ends in a whole sprint or in none, also after a crash, within 60
     seconds. Errors: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, SPRINT_ALREADY_OPEN, NO_UNASSIGNED_TASKS, NO_CAPACITY,
-    DEPENDENCY_UNAVAILABLE.
+    TASK_NOT_FOUND and TASK_NOT_AVAILABLE (tasks asked for by id), DATE_OUT_OF_RANGE (a sprint that
+    would pass the calendar's end), DEPENDENCY_UNAVAILABLE.
     """
     GetSprint: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.GetSprintRequest, _sprint_service_pb2.GetSprintResponse]  # type: ignore[assignment]
     """GetSprint reads one sprint with its tasks. Errors: SPRINT_NOT_FOUND."""
@@ -167,8 +170,9 @@ class SprintServiceAsyncStub(SprintServiceStub):
     """
     RemoveTaskFromSprint: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.RemoveTaskFromSprintRequest, _sprint_service_pb2.RemoveTaskFromSprintResponse]  # type: ignore[assignment]
     """RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
-    TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
-    just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
+    SPRINT_NOT_FOUND, TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED,
+    CONCURRENT_CHANGE (the task is just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the
+    backlog frees it once it is back).
     """
     ReassignTask: _aio.UnaryUnaryMultiCallable[_sprint_service_pb2.ReassignTaskRequest, _sprint_service_pb2.ReassignTaskResponse]  # type: ignore[assignment]
     """ReassignTask gives a task of an open sprint to another person of the team. Errors: TASK_NOT_IN_SPRINT,
@@ -213,7 +217,8 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         """StartSprint plans a sprint and begins it: it takes tasks from the top of the backlog as far as the team's capacity
         goes, gives each to somebody, and starts. It ends in a whole sprint or in none, also after a crash, within 60
         seconds. Errors: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, SPRINT_ALREADY_OPEN, NO_UNASSIGNED_TASKS, NO_CAPACITY,
-        DEPENDENCY_UNAVAILABLE.
+        TASK_NOT_FOUND and TASK_NOT_AVAILABLE (tasks asked for by id), DATE_OUT_OF_RANGE (a sprint that
+        would pass the calendar's end), DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -327,8 +332,9 @@ class SprintServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sprint_service_pb2.RemoveTaskFromSprintResponse, _abc.Awaitable[_sprint_service_pb2.RemoveTaskFromSprintResponse]]:
         """RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
-        TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
-        just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
+        SPRINT_NOT_FOUND, TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED,
+        CONCURRENT_CHANGE (the task is just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the
+        backlog frees it once it is back).
         """
 
     @_abc_1.abstractmethod

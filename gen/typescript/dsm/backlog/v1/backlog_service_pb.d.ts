@@ -22,7 +22,7 @@ export declare const file_dsm_backlog_v1_backlog_service: GenFile;
  */
 export declare type CreateTaskRequest = Message<"dsm.backlog.v1.CreateTaskRequest"> & {
   /**
-   * The task; project_id and title must be set. assignee_id may be.
+   * The task; project_id and title must be set. assignee_id may be; it is not looked up.
    *
    * @generated from field: dsm.backlog.v1.Task task = 1;
    */
@@ -1375,7 +1375,8 @@ export declare type AssignTaskRequest = Message<"dsm.backlog.v1.AssignTaskReques
   taskId: string;
 
   /**
-   * Who gets it; empty = nobody.
+   * Who gets it; empty = nobody. It is not looked up: the project service keeps the people, and planning gives a task of
+   * somebody who is not on the team to somebody who is.
    *
    * @generated from field: string assignee_id = 2;
    */
@@ -1944,7 +1945,7 @@ export declare const BacklogService: GenService<{
   /**
    * UpdateTask changes the content fields that the mask names, also of a task in a sprint; state, assignee and
    * progress are changed by other calls. Errors: TASK_NOT_FOUND, PROJECT_ARCHIVED, ETAG_MISMATCH, TASK_OWNED_BY_SPRINT,
-   * DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
+   * PROJECT_MISMATCH (parent, dependencies), DEPENDENCY_CYCLE, RECURRENCE_RULE_INVALID, ORIGIN_KEY_ALREADY_EXISTS.
    *
    * @generated from rpc dsm.backlog.v1.BacklogService.UpdateTask
    */
@@ -1975,7 +1976,8 @@ export declare const BacklogService: GenService<{
     output: typeof BatchCreateTasksResponseSchema;
   },
   /**
-   * BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: as UpdateTask, naming the index.
+   * BatchUpdateTasks changes up to 500 tasks of one project: all or none. Errors: PROJECT_NOT_FOUND and, naming the
+   * index, as UpdateTask; PROJECT_MISMATCH also for a task of another project.
    *
    * @generated from rpc dsm.backlog.v1.BacklogService.BatchUpdateTasks
    */

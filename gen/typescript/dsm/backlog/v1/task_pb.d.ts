@@ -209,7 +209,8 @@ export declare type Task = Message<"dsm.backlog.v1.Task"> & {
   state: TaskState;
 
   /**
-   * Who has it; empty = nobody. Set by AssignTask, or by the sprint while the task is in one.
+   * Who has it; empty = nobody. Set by AssignTask, or by the sprint while the task is in one. Whether there is
+   * such a person is not looked up outside a sprint.
    *
    * @generated from field: string assignee_id = 19;
    */

@@ -486,7 +486,8 @@ export declare type ImpedimentGroup = Message<"dsm.chronicle.v1.ImpedimentGroup"
   lastRaiseTime?: Timestamp | undefined;
 
   /**
-   * Mean time to its resolution; absent = none resolved.
+   * Mean time from the day it was raised to the day it was resolved, by the project's days (0 = on the same day), over
+   * those whose days are both known; absent = there are none.
    *
    * @generated from field: google.protobuf.Duration mean_resolve_time = 10;
    */

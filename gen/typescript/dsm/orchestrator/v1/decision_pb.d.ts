@@ -705,7 +705,7 @@ export declare type IntelligenceMetadata = Message<"dsm.orchestrator.v1.Intellig
   degradedParts: string[];
 
   /**
-   * True if the retrieved episodes came from the cache.
+   * True if the embedding that episodes were searched with came from the cache; they themselves are always searched.
    *
    * @generated from field: bool cache_hit = 9;
    */

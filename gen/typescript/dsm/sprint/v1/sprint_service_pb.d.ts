@@ -963,7 +963,7 @@ export declare type ReassignTaskRequest = Message<"dsm.sprint.v1.ReassignTaskReq
   taskId: string;
 
   /**
-   * Who gets it; empty = nobody.
+   * Who gets it, somebody of the team; empty = nobody.
    *
    * @generated from field: string assignee_id = 3;
    */
@@ -1401,7 +1401,8 @@ export declare const SprintService: GenService<{
    * StartSprint plans a sprint and begins it: it takes tasks from the top of the backlog as far as the team's capacity
    * goes, gives each to somebody, and starts. It ends in a whole sprint or in none, also after a crash, within 60
    * seconds. Errors: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, SPRINT_ALREADY_OPEN, NO_UNASSIGNED_TASKS, NO_CAPACITY,
-   * DEPENDENCY_UNAVAILABLE.
+   * TASK_NOT_FOUND and TASK_NOT_AVAILABLE (tasks asked for by id), DATE_OUT_OF_RANGE (a sprint that
+   * would pass the calendar's end), DEPENDENCY_UNAVAILABLE.
    *
    * @generated from rpc dsm.sprint.v1.SprintService.StartSprint
    */
@@ -1533,8 +1534,9 @@ export declare const SprintService: GenService<{
   },
   /**
    * RemoveTaskFromSprint gives a task that is not completed back to the backlog; a change of scope. Errors:
-   * TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED, CONCURRENT_CHANGE (the task is
-   * just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the backlog frees it once it is back).
+   * SPRINT_NOT_FOUND, TASK_NOT_IN_SPRINT, SPRINT_NOT_IN_PROGRESS, INVALID_TASK_TRANSITION, PROJECT_ARCHIVED,
+   * CONCURRENT_CHANGE (the task is just being added), DEPENDENCY_UNAVAILABLE (the task has left the sprint, and the
+   * backlog frees it once it is back).
    *
    * @generated from rpc dsm.sprint.v1.SprintService.RemoveTaskFromSprint
    */
