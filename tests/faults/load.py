@@ -91,6 +91,8 @@ class FaultStage(Stage):
         super().__init__(cast(World, machine), calm.grounds, calm.people)
         self.machine = machine
         self.told = history
+        # Which part of the commands that nobody answered is sent again until somebody does.
+        self.patience = 0.5
         # Ids of reports from outside of which it is not known whether NATS took them.
         self.maybe_published: list[str] = []
         self._rng = rng
@@ -98,7 +100,7 @@ class FaultStage(Stage):
         self._requests: dict[str, tuple[str, Message]] = {}
 
     async def tell(self, client: str, name: str, request: Any, *, times: int = 1) -> Any:
-        """Send a command with a request_id; half of those whose outcome is unknown are sent again until it is known."""
+        """Send a command with a request_id; a part of those whose outcome is unknown are sent until it is known."""
         if not is_read(_METHODS[name]) and not getattr(request, "dry_run", False):
             request.request_id = request.request_id or str(UUID(int=self._rng.getrandbits(128), version=4))
             self._requests[request.request_id] = (name, request)
@@ -106,7 +108,7 @@ class FaultStage(Stage):
         entries = await asyncio.gather(*(self._send(client, name, request) for _ in range(times)))
         if final(entries) == "unknown":
             await asyncio.sleep(_LONGER_PAUSE)
-            if getattr(request, "request_id", "") and self._rng.random() < 0.5:
+            if getattr(request, "request_id", "") and self._rng.random() < self.patience:
                 entries = [await self._insist(client, name, request)]
         return next((answer_of(entry) for entry in entries if entry.code == "OK"), None)
 
@@ -174,7 +176,8 @@ class FaultStage(Stage):
 
 
 async def orchestrate(client: Client, ground: Ground) -> None:
-    options = decision_pb2.OrchestrateOptions(create_sprint_if_needed=client.maybe(0.3))
+    # In the past, like the sprints of the other commands.
+    options = decision_pb2.OrchestrateOptions(create_sprint_if_needed=client.maybe(0.3), start_date="2025-03-03")
     await client.tell("Orchestrate", orchestrator.OrchestrateRequest(project_id=ground.project_id, options=options))
 
 

@@ -195,6 +195,10 @@ class Replica:
         """Whether it is alive."""
         return self.process.poll() is None
 
+    async def ended(self, seconds: float = 5.0) -> bool:
+        """Wait a little for its end; whether it has."""
+        return await asyncio.to_thread(wait_until, lambda: not self.running, seconds)
+
     def signal(self, number: signal.Signals) -> None:
         """Signal it."""
         if self.running:

@@ -40,7 +40,7 @@ async def _break_step(machine: Machine, history: History, flow: Flow, failpoint:
     name, request = flow.request(scene)
     entry = await scene.send(name, request, replica)
     died = time.monotonic()
-    assert not replica.running, f"{failpoint} was not reached: {entry}"
+    assert await replica.ended(), f"{failpoint} was not reached: {entry}"
     assert entry.code == "UNAVAILABLE", entry
     await quiet(machine)
     happened, seconds = await flow.happened(scene), time.monotonic() - died
@@ -60,7 +60,7 @@ async def _break_neighbour(machine: Machine, history: History, service: str, fai
     neighbour = await machine.replica(service, DSM_FAILPOINTS=failpoint).ready(60)
     replica = await machine.replica("sprint", **{f"DSM_{service.upper()}_ADDRESS": neighbour.address}).ready(60)
     entry = await scene.send("StartSprint", scene.planning(max_tasks=3), replica)
-    assert not neighbour.running, f"{failpoint} was not reached: {entry}"
+    assert await neighbour.ended(), f"{failpoint} was not reached: {entry}"
     assert _is_away(entry), entry
     # Its sprint service cannot undo it without the backlog; the other one can, once it takes it over.
     await replica.close()

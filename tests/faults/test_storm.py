@@ -1,0 +1,91 @@
+"""Services, NATS and PostgreSQL die at random under a mixed load, and nothing is lost, doubled or disagreed on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.faults.arena import FULL, count, seeded
+from tests.faults.faults import Fault, kill, nats_gone, nats_store_lost, stop_postgres
+from tests.faults.history import History
+from tests.faults.invariants import Verdict, healed, judge
+from tests.faults.load import FaultStage, make_fault_stage, under_load
+from tests.faults.machine import Machine
+from tests.faults.soak import APART, storm
+from tests.harness import eventually
+from tests.system.play.commands import BACKLOG_COMMANDS, Command, create_tasks
+
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
+
+
+async def _stage(machine: Machine, folder: Path, name: str) -> FaultStage:
+    seed = seeded(name).randrange(10**6)
+    return await make_fault_stage(machine, History(folder, name, seed), seed)
+
+
+async def _struck(stage: FaultStage, faults: list[Fault], *, pause: float = 1.0) -> Verdict:
+    """Strike with some faults, one after the other has healed, under load; then judge."""
+    healings: list[float] = []
+
+    async def strike() -> None:
+        await asyncio.sleep(pause)
+        for fault in faults:
+            await fault.strike(stage.machine)
+            healings.append(await healed(stage.machine))
+            stage.told.note("fault", name=fault.name, healed=healings[-1])
+            print(f"{stage.told.now:7.1f} s  {fault.name:<32} healed after {healings[-1]:4.1f} s")
+            await asyncio.sleep(pause)
+
+    await under_load(stage, strike, seed=stage.told.seed)
+    return await judge(stage, healings=healings)
+
+
+async def test_random_kills_under_load_lose_nothing(machine: Machine, tmp_path: Path) -> None:
+    stage = await _stage(machine, tmp_path, "storm")
+    apart = APART if FULL else (3.0, 6.0)
+    verdict = await storm(stage, stage.told.seed, count(120, 12), apart=apart)
+    verdict.passed("random kills")
+
+
+async def test_postgres_stopped_at_once_again_and_again_costs_unavailable(machine: Machine, tmp_path: Path) -> None:
+    stage = await _stage(machine, tmp_path, "postgres")
+    faults = [stop_postgres(), kill("postgres")] * count(4, 1)
+    verdict = await _struck(stage, faults)
+    verdict.passed("PostgreSQL stopped at once")
+    assert {entry.code for entry in stage.told.entries} & {"UNAVAILABLE"}
+
+
+async def test_nats_killed_and_gone_leaves_writes_alone(machine: Machine, tmp_path: Path) -> None:
+    stage = await _stage(machine, tmp_path, "nats")
+    healings: list[float] = []
+
+    async def strike() -> None:
+        for fault in [kill("nats")] * count(5, 2) + [nats_gone(count(30, 4))]:
+            await asyncio.sleep(1)
+            await fault.strike(machine)
+            healings.append(await healed(machine))
+
+    # What the sprint service publishes from outside needs NATS; everything else must not.
+    await under_load(stage, strike, seed=stage.told.seed, commands=BACKLOG_COMMANDS)
+    (await judge(stage, healings=healings)).passed("NATS killed and gone")
+    assert {entry.outcome for entry in stage.told.entries} == {"ok", "failed"}
+
+
+async def test_streams_that_were_deleted_are_made_again_and_filled(machine: Machine, tmp_path: Path) -> None:
+    stage = await _stage(machine, tmp_path, "store")
+    events = count(10_000, 400)
+
+    async def published() -> bool:
+        [row] = await machine.query("backlog", "SELECT count(*) AS n FROM outbox WHERE publish_time IS NOT NULL")
+        return int(row["n"]) >= events
+
+    async def strike() -> None:
+        await eventually(published, 600)
+        await nats_store_lost().strike(machine)
+
+    commands: dict[Command, int] = {create_tasks: 1} if FULL else BACKLOG_COMMANDS
+    await under_load(stage, strike, seed=stage.told.seed, commands=commands)
+    seconds = await healed(machine)
+    (await judge(stage, healings=[seconds])).passed("NATS data directory deleted")
