@@ -13,9 +13,9 @@ from dsm.embedding.v1 import embedding_service_pb2_grpc
 from services.kit.callee import Callee
 from services.kit.database import Database
 from services.kit.errors import DsmError
-from services.orchestrator.domain.adjustment import Recollection
 from services.orchestrator.domain.decision import Decision
 from services.orchestrator.domain.episode import describe
+from services.orchestrator.domain.evidence import Recollection
 from services.orchestrator.domain.likeness import Traits, traits_of
 from services.orchestrator.domain.situation import Analysis
 from services.orchestrator.store import episodes
@@ -29,6 +29,8 @@ CACHE_ENTRIES = 1024
 # One call of EmbedBatch; how often episodes that could not be embedded are tried again.
 BATCH = 64
 RETRY_SECONDS = 5.0
+# How a recall says that nothing can be compared by meaning.
+EMBEDDING_AWAY = "embedding unavailable"
 BATCH_SECONDS = 60.0
 
 
@@ -66,7 +68,7 @@ class Memory:
         try:
             vector, cached = await self._vector_of(describe(analysis, rule_based))
         except DsmError:
-            return Recall(degraded=("embedding unavailable",))
+            return Recall(degraded=(EMBEDDING_AWAY,))
         try:
             async with asyncio.timeout(self._retrieval_seconds):
                 matches = await self._like(vector, traits_of(analysis, rule_based), project_id)

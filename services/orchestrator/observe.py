@@ -1,19 +1,19 @@
 """Looks at a project: everything that other services know of it, asked at once."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, timedelta
 from typing import Any, TypeVar
 
 from dsm.backlog.v1 import backlog_service_pb2, backlog_service_pb2_grpc
-from dsm.chronicle.v1 import chronicle_service_pb2, chronicle_service_pb2_grpc
+from dsm.chronicle.v1 import analytics_pb2, chronicle_service_pb2, chronicle_service_pb2_grpc
 from dsm.project.v1 import project_pb2, project_service_pb2, project_service_pb2_grpc
 from dsm.sprint.v1 import sprint_pb2, sprint_service_pb2, sprint_service_pb2_grpc
 
 from services.kit.callee import Callee
 from services.kit.clock import Clock, day_in
 from services.kit.convert import to_date
-from services.kit.errors import Code, DsmError
+from services.kit.errors import Code, DependencyUnavailable, DsmError
 from services.orchestrator.convert import neighbours
 from services.orchestrator.domain.errors import DateOutOfRange, ProjectNotActive
 from services.orchestrator.domain.situation import (
@@ -24,6 +24,7 @@ from services.orchestrator.domain.situation import (
     Observation,
     OpenSprint,
     Options,
+    SimilarProject,
     Velocity,
     check_options,
 )
@@ -33,6 +34,11 @@ T = TypeVar("T")
 # History is worth waiting for only a little: a decision can do without it.
 HISTORY_SECONDS = 1.0
 HISTORY_SPRINTS = 20
+# Other projects are worth less than the team's own past, and more than a few of them say no more.
+SIMILAR_SECONDS = 1.0
+SIMILAR_PROJECTS = 3
+_IMPEDIMENTS = 5
+_CAPACITY, _CHRONICLE, _SIMILAR = "capacity", "chronicle", "similar projects"
 _TEAM_PAGE = 250
 _FARTHEST_START = timedelta(days=366)
 _OPEN_STATES = (
@@ -53,20 +59,22 @@ class Observer:
         self._chronicles = chronicle_service_pb2_grpc.ChronicleServiceStub(chronicle.channel)
         self._clock = clock
 
-    async def observe(self, project_id: str, options: Options) -> Observation:
-        """Everything that a decision looks at, in one round of calls.
+    async def observe(self, project_id: str, options: Options, *, compare: bool = True) -> Observation:
+        """Everything that a decision looks at, in one round of calls; other projects only if it may `compare`.
 
         Raises ProjectNotActive, DateOutOfRange, ScheduleInvalid, and what a service that must answer says.
         """
         first = self._first_day(options)
         degraded: list[str] = []
-        project, team, backlog, sprints, capacity, velocity = await _all_or_first_error(
+        project, team, backlog, sprints, capacity, velocity, impediments, similar = await _all_or_first_error(
             self.project(project_id),
             self.team(project_id),
             self.backlog(project_id),
             self.open_sprints(project_id),
-            _unless_away("capacity", self.capacity(project_id, first), degraded),
-            _unless_away("chronicle", self.velocity(project_id), degraded),
+            _unless_away(_CAPACITY, lambda: self.capacity(project_id, first), degraded),
+            _unless_away(_CHRONICLE, lambda: self.velocity(project_id), degraded),
+            _unless_away(_CHRONICLE, lambda: self.impediments(project_id), degraded),
+            _unless_away(_SIMILAR, lambda: self.similar(project_id), degraded) if compare else _nothing(),
         )
         if project.status != project_pb2.PROJECT_STATUS_ACTIVE:
             status = project_pb2.ProjectStatus.Name(project.status).removeprefix("PROJECT_STATUS_")
@@ -80,19 +88,21 @@ class Observer:
             sprint=sprints[0] if sprints else None,
             capacity_by_day=capacity,
             velocity=velocity,
-            degraded=tuple(sorted(degraded)),
+            similar=similar or (),
+            impediments=impediments or (),
+            degraded=_named(degraded),
         )
 
     async def glance(self, project_id: str) -> Glance:
         """What can be had of a project; PROJECT_NOT_FOUND if there is none."""
         degraded: list[str] = []
         _, backlog, sprints, velocity = await asyncio.gather(
-            _unless_away("project", self.project(project_id), degraded),
-            _unless_away("backlog", self.backlog(project_id), degraded),
-            _unless_away("sprint", self.open_sprints(project_id), degraded),
-            _unless_away("chronicle", self.velocity(project_id), degraded),
+            _unless_away("project", lambda: self.project(project_id), degraded),
+            _unless_away("backlog", lambda: self.backlog(project_id), degraded),
+            _unless_away("sprint", lambda: self.open_sprints(project_id), degraded),
+            _unless_away(_CHRONICLE, lambda: self.velocity(project_id), degraded),
         )
-        return Glance(backlog, sprints, velocity, tuple(sorted(degraded)))
+        return Glance(backlog, sprints, velocity, _named(degraded))
 
     async def project(self, project_id: str) -> project_pb2.Project:
         """The project; PROJECT_NOT_FOUND if there is none."""
@@ -129,19 +139,58 @@ class Observer:
 
     async def velocity(self, project_id: str) -> Velocity:
         """The closed sprints; none if the chronicle does not know the project."""
-        request = chronicle_service_pb2.GetVelocityRequest(project_id=project_id, max_sprints=HISTORY_SPRINTS)
+        return neighbours.to_velocity((await self._velocity(project_id)).velocity)
+
+    async def impediments(self, project_id: str) -> tuple[str, ...]:
+        """What blocked the project most often, most frequent first."""
+        request = chronicle_service_pb2.GetImpedimentsRequest(project_id=project_id)
+        answer = await self._of_history(
+            self._chronicles.GetImpediments, request, chronicle_service_pb2.GetImpedimentsResponse
+        )
+        return tuple(group.label for group in answer.impediments.groups[:_IMPEDIMENTS])
+
+    async def similar(self, project_id: str) -> tuple[SimilarProject, ...]:
+        """The projects that resemble one most, each with its closed sprints and lessons.
+
+        Raises DependencyUnavailable also if that takes too long; the time is not the callee's, so that a slow
+        comparison does not open the breaker for everything else.
+        """
         try:
-            answer = await self._chronicle.call(
-                self._chronicles.GetVelocity,
-                request,
-                chronicle_service_pb2.GetVelocityResponse,
-                timeout=HISTORY_SECONDS,
-            )
+            async with asyncio.timeout(SIMILAR_SECONDS):
+                request = chronicle_service_pb2.FindSimilarProjectsRequest(
+                    reference_project_id=project_id, max_results=SIMILAR_PROJECTS
+                )
+                answer = await self._of_history(
+                    self._chronicles.FindSimilarProjects, request, chronicle_service_pb2.FindSimilarProjectsResponse
+                )
+                return tuple(await asyncio.gather(*map(self._with_history, answer.similar_projects)))
+        except TimeoutError:
+            raise DependencyUnavailable(
+                self._chronicle.name, "FindSimilarProjects", self._chronicle.breaker_state
+            ) from None
+
+    async def _with_history(self, found: analytics_pb2.SimilarProject) -> SimilarProject:
+        request = chronicle_service_pb2.GetProjectPatternsRequest(project_id=found.project_id)
+        velocity, patterns = await asyncio.gather(
+            self._velocity(found.project_id),
+            self._of_history(
+                self._chronicles.GetProjectPatterns, request, chronicle_service_pb2.GetProjectPatternsResponse
+            ),
+        )
+        return neighbours.to_similar(found, velocity.velocity, patterns.patterns)
+
+    async def _velocity(self, project_id: str) -> chronicle_service_pb2.GetVelocityResponse:
+        request = chronicle_service_pb2.GetVelocityRequest(project_id=project_id, max_sprints=HISTORY_SPRINTS)
+        return await self._of_history(self._chronicles.GetVelocity, request, chronicle_service_pb2.GetVelocityResponse)
+
+    async def _of_history(self, method: Callable[..., Any], request: Any, response: type[T]) -> T:
+        """Ask the chronicle; an empty answer if it does not know the project."""
+        try:
+            return await self._chronicle.call(method, request, response, timeout=HISTORY_SECONDS)
         except DsmError as error:
             if error.code is Code.NOT_FOUND:
-                return Velocity()
+                return response()
             raise
-        return neighbours.to_velocity(answer.velocity)
 
     async def capacity(self, project_id: str, first: date) -> Mapping[date, float]:
         """Person-days of the team by day, from a day on, for as long as the longest sprint."""
@@ -163,15 +212,31 @@ class Observer:
         return options.start_date or options.as_of_date or today - timedelta(days=1)
 
 
-async def _unless_away(part: str, call: Awaitable[T], degraded: list[str]) -> T | None:
-    """What a call gives, or None with a word about it if it fails. That there is no such project is no such failure."""
+async def _unless_away(part: str, call: Callable[[], Awaitable[T]], degraded: list[str]) -> T | None:
+    """What a call gives, or None with a word about it if it fails. That there is no such project is no such failure.
+
+    It takes a function, because a coroutine that was made and is never awaited, as when the caller has left, is warned
+    about.
+    """
     try:
-        return await call
+        return await call()
     except DsmError as error:
         if error.code is Code.NOT_FOUND:
             raise
         degraded.append(f"{part} unavailable")
         return None
+
+
+async def _nothing() -> None:
+    """In the place of a call that is not made."""
+
+
+def _named(degraded: Sequence[str]) -> tuple[str, ...]:
+    """Each part once; the whole chronicle includes what it compares."""
+    parts = set(degraded)
+    if f"{_CHRONICLE} unavailable" in parts:
+        parts.discard(f"{_SIMILAR} unavailable")
+    return tuple(sorted(parts))
 
 
 async def _all_or_first_error(*calls: Awaitable[Any]) -> list[Any]:

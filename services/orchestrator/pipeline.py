@@ -17,13 +17,17 @@ from services.orchestrator import events
 from services.orchestrator.act import Actor
 from services.orchestrator.convert import answers
 from services.orchestrator.domain.action import plan
-from services.orchestrator.domain.adjustment import confidence_of, finalize, gate, propose
+from services.orchestrator.domain.adjustment import confidence_of
 from services.orchestrator.domain.decision import Decision, DecisionMode, ModeConfig, decide_rule_based
 from services.orchestrator.domain.episode import Episode, Metadata, Record, remember, revise
 from services.orchestrator.domain.errors import OrchestrationInProgress
+from services.orchestrator.domain.evidence import gather
+from services.orchestrator.domain.outlook import predict
+from services.orchestrator.domain.proposal import Case, adjust, overload
 from services.orchestrator.domain.situation import Analysis, Options, OrchestrateAction, analyze, capacity_of
+from services.orchestrator.domain.strategy import Strategy
 from services.orchestrator.lease import Lease, taken
-from services.orchestrator.memory import Memory, Recall
+from services.orchestrator.memory import EMBEDDING_AWAY, Memory, Recall
 from services.orchestrator.observe import Observer
 from services.orchestrator.store import decisions, leases, modes
 
@@ -128,21 +132,30 @@ class Pipeline:
         return episode
 
     async def _decide(self, order: Order, decision_id: UUID, watch: Stopwatch) -> Episode:
-        seen, config = await asyncio.gather(
-            self._observer.observe(order.project_id, order.options), self.mode(order.project_id)
-        )
+        config = await self.mode(order.project_id)
+        enhance = config.mode is not DecisionMode.RULE_BASED_ONLY
+        seen = await self._observer.observe(order.project_id, order.options, compare=enhance)
         analysis = analyze(seen)
+        watch.lap("analyze")
+
         rule_based = decide_rule_based(analysis, order.options)
         capacity = capacity_of(seen, rule_based.start_date, rule_based.sprint_duration_weeks)
         analysis = replace(analysis, capacity_person_days=capacity)
-        watch.lap("analyze")
+        watch.lap("decide_by_rules")
 
-        recall = await self._recall(order, analysis, rule_based, config)
+        strategies, recall = await self._remember(order, analysis, rule_based) if enhance else ((), Recall())
+        if EMBEDDING_AWAY in recall.degraded:
+            # Then nothing rests on similarity, nor seems to.
+            analysis = replace(analysis, similar=())
+        evidence = gather(seen, rule_based.start_date, strategies, analysis.similar, recall.episodes)
         watch.lap("retrieve_episodes")
 
-        proposed = propose(rule_based, analysis, order.options, recall.episodes, order.project_id)
-        adjustments = gate(proposed, config)
-        final = finalize(rule_based, adjustments)
+        case = Case(rule_based, analysis, order.options, evidence)
+        adjustments, final = adjust(case, config)
+        stays = None if analysis.closable_sprint_id else seen.sprint
+        analysis = replace(analysis, risk=predict(seen.velocity, stays, seen.today, overload(case, final)))
+        watch.lap("decide")
+
         now = self._clock()
         record = Record(
             decision_id=decision_id,
@@ -159,19 +172,22 @@ class Pipeline:
             actions=plan(decision_id, final, order.options, order.asked, now),
             metadata=Metadata(
                 episodes_considered=len(recall.episodes),
-                episodes_used=len({e.episode_id for adjustment in adjustments for e in adjustment.evidence}),
+                episodes_used=len({e.episode_id for adjustment in adjustments for e in adjustment.details.episodes}),
                 degraded=seen.degraded + recall.degraded,
                 cache_hit=recall.cache_hit,
                 embedding_model=recall.embedding_model,
+                similar_projects_considered=len(analysis.similar),
+                strategies_considered=len(case.strategies),
             ),
         )
-        watch.lap("decide")
         return remember(uuid4(), record)
 
-    async def _recall(self, order: Order, analysis: Analysis, rule_based: Decision, config: ModeConfig) -> Recall:
-        if config.mode is DecisionMode.RULE_BASED_ONLY:
-            return Recall()
-        return await self._memory.recall(analysis, rule_based, order.project_id)
+    async def _remember(
+        self, order: Order, analysis: Analysis, rule_based: Decision
+    ) -> tuple[tuple[Strategy, ...], Recall]:
+        """What memory has to say: strategies, and episodes of a like situation."""
+        recall = await self._memory.recall(analysis, rule_based, order.project_id)
+        return (), recall
 
     async def _store(self, episode: Episode, lease: Lease) -> None:
         """Commit decision, episode and events; from here on the answer is OK."""

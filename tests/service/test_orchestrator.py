@@ -162,7 +162,8 @@ async def test_a_sprint_is_decided_on_and_started(dsm: Dsm) -> None:
     assert sprint.duration_weeks == 2
     assert not record.intelligence_metadata.degraded_parts
     metrics = answer.performance_metrics
-    assert [step.step for step in metrics.steps] == ["analyze", "retrieve_episodes", "decide", "store", "act"]
+    steps = ["analyze", "decide_by_rules", "retrieve_episodes", "decide", "store", "act"]
+    assert [step.step for step in metrics.steps] == steps
     assert metrics.decision.ToMicroseconds() <= metrics.total.ToMicroseconds()
 
 

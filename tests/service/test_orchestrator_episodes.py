@@ -1,5 +1,7 @@
 """Episodes: embedded after the decision, found by meaning, given their outcome, and used as evidence."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -62,6 +64,12 @@ async def sprints_in_the_past(dsm: Dsm, project_id: str, count: int, planned: in
     await embedded(dsm, project_id, count + 1)
 
 
+async def set_mode(dsm: Dsm, project_id: str, mode: decision_pb2.DecisionMode.ValueType) -> None:
+    """Say how a project wants its decisions made."""
+    config = decision_pb2.DecisionModeConfig(mode=mode)
+    await dsm.orchestrator.SetDecisionMode(pb.SetDecisionModeRequest(project_id=project_id, config=config))
+
+
 async def test_an_episode_is_embedded_soon_and_found_by_its_situation(dsm: Dsm) -> None:
     await dsm.project("EPI-FIND", tasks=7, people=3)
     record = await dsm.orchestrate("EPI-FIND")
@@ -115,34 +123,50 @@ async def test_episodes_are_listed_newest_first_in_pages(dsm: Dsm) -> None:
 async def test_outcomes_come_with_the_closing_and_become_evidence(dsm: Dsm) -> None:
     # Without estimates, so that points do not limit what the sprint service takes.
     await dsm.project("EPI-LEARN", tasks=40, points=0)
-    await sprints_in_the_past(dsm, "EPI-LEARN", count=3, planned=8, completed=6)
+    await set_mode(dsm, "EPI-LEARN", decision_pb2.DECISION_MODE_RULE_BASED_ONLY)
+    await sprints_in_the_past(dsm, "EPI-LEARN", count=4, planned=12, completed=6)
     for episode in await dsm.episodes("EPI-LEARN", with_outcome_only=True):
-        assert (episode.outcome.planned_tasks, episode.outcome.completed_tasks) == (8, 6)
-        assert episode.outcome.completion_rate == 0.75
+        assert (episode.outcome.planned_tasks, episode.outcome.completed_tasks) == (12, 6)
+        assert episode.outcome.completion_rate == 0.5
         assert not episode.outcome.success
         assert episode.outcome.sprint_id == episode.sprint_id
     recorded = await dsm.world.query(
         "orchestrator", "SELECT count(*) AS n FROM outbox WHERE subject = 'dsm.orchestrator.v1.episode.recorded'"
     )
-    assert recorded[0]["n"] >= 3 * 3
+    assert recorded[0]["n"] >= 3 * 4
 
-    record = await dsm.orchestrate("EPI-LEARN", sprint_duration_weeks=2, max_tasks_per_sprint=8)
+    by_rules = await dsm.orchestrate("EPI-LEARN", sprint_duration_weeks=2, max_tasks_per_sprint=12, dry_run=True)
+    assert not by_rules.adjustments
+    assert by_rules.intelligence_metadata.episodes_considered == 0
+    assert not by_rules.analysis.historical_context.similar_projects
+
+    await set_mode(dsm, "EPI-LEARN", decision_pb2.DECISION_MODE_INTELLIGENCE_ENHANCED)
+    record = await dsm.orchestrate("EPI-LEARN", sprint_duration_weeks=2, max_tasks_per_sprint=12)
     (adjustment,) = record.adjustments
-    assert (adjustment.original_recommendation, adjustment.intelligence_recommendation) == (8, 6)
+    assert adjustment.original_recommendation == 12
+    assert 6 <= adjustment.intelligence_recommendation == adjustment.applied_value <= 10
     assert adjustment.state == decision_pb2.ADJUSTMENT_STATE_APPLIED
-    assert adjustment.confidence == 0.75
-    assert adjustment.evidence_source == decision_pb2.EVIDENCE_SOURCE_EPISODES
-    assert len(adjustment.evidence_details.episodes_used) == adjustment.evidence_details.sample_size == 3
+    assert 0.75 <= adjustment.confidence <= 1
+    assert adjustment.evidence_source == decision_pb2.EVIDENCE_SOURCE_CAPACITY
+    assert list(adjustment.evidence_details.sprints_used) == [f"EPI-LEARN-S0{number}" for number in range(1, 5)]
+    assert adjustment.evidence_details.sample_size >= 4
+    assert adjustment.evidence_details.completion_rate_original == pytest.approx(0.5)
+    assert adjustment.expected_completion_rate_change > 0
     assert record.decision_source == decision_pb2.DECISION_SOURCE_INTELLIGENCE_ENHANCED
-    assert (record.rule_based_decision.tasks_to_assign, record.final_decision.tasks_to_assign) == (8, 6)
+    assert record.rule_based_decision.tasks_to_assign == 12
+    assert record.final_decision.tasks_to_assign == adjustment.applied_value
     assert record.confidence_scores.intelligence_threshold_met
-    assert record.intelligence_metadata.episodes_used == 3
+    assert record.intelligence_metadata.episodes_used >= 4
     assert states(record)[START] == DONE
-    assert len((await dsm.sprint(record.sprint_id)).tasks) == 6
-    assert record.analysis.historical_context.project_patterns.closed_sprints == 3
+    assert len((await dsm.sprint(record.sprint_id)).tasks) == adjustment.applied_value
+    context = record.analysis.historical_context
+    assert context.project_patterns.closed_sprints == 4
+    # Four of four fell short of 80 %: (4 + 1) / (4 + 2).
+    assert context.risk_assessment.sprint_failure_probability == pytest.approx(5 / 6)
+    assert 0 <= context.risk_assessment.capacity_overload_risk <= 1
+    assert sum(part.weight for part in context.risk_assessment.parts) == pytest.approx(1)
     status = await dsm.status("EPI-LEARN")
-    # Three of three fell short of 80 %: (3 + 1) / (3 + 2).
-    assert status.predictive_insights.sprint_failure_probability == pytest.approx(0.8)
+    assert status.predictive_insights.sprint_failure_probability == pytest.approx(5 / 6)
 
 
 async def test_the_chronicle_keeps_a_copy_with_the_actions(dsm: Dsm) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
+from statistics import fmean
 
 from dsm.common.v1 import error_reason_pb2
 from dsm.orchestrator.v1 import decision_pb2, episode_pb2, insight_pb2
@@ -10,17 +11,20 @@ from google.protobuf.duration_pb2 import Duration
 
 from services.kit.convert import from_date, from_time
 from services.orchestrator.domain.action import Action
-from services.orchestrator.domain.adjustment import Adjustment, Recollection
+from services.orchestrator.domain.adjustment import Adjustment, Details
 from services.orchestrator.domain.decision import Decision, DecisionMode, DecisionSource, ModeConfig
 from services.orchestrator.domain.episode import Episode, Record
-from services.orchestrator.domain.outcome import Outcome
-from services.orchestrator.domain.outlook import Risk
+from services.orchestrator.domain.evidence import Recollection
+from services.orchestrator.domain.outcome import SUCCESS_RATE, Outcome
 from services.orchestrator.domain.situation import (
     Analysis,
     Backlog,
     OpenSprint,
     Options,
     Patterns,
+    Risk,
+    ScorePart,
+    SimilarProject,
     Trend,
 )
 
@@ -97,7 +101,6 @@ def from_options(options: Options) -> decision_pb2.OrchestrateOptions:
 
 def from_analysis(analysis: Analysis) -> decision_pb2.ProjectAnalysis:
     """What was seen."""
-    patterns = analysis.patterns
     return decision_pb2.ProjectAnalysis(
         backlog_tasks=analysis.backlog_tasks,
         unassigned_tasks=analysis.unassigned_tasks,
@@ -107,10 +110,57 @@ def from_analysis(analysis: Analysis) -> decision_pb2.ProjectAnalysis:
         active_sprint_finished=analysis.active_sprint_finished,
         team_size=analysis.team_size,
         capacity_person_days=analysis.capacity_person_days,
-        historical_context=insight_pb2.HistoricalContext(project_patterns=from_patterns(patterns))
-        if patterns
-        else None,
+        historical_context=_context(analysis),
         as_of_date=from_date(analysis.as_of_date),
+    )
+
+
+def _context(analysis: Analysis) -> insight_pb2.HistoricalContext | None:
+    """The history looked at; None if there is none."""
+    if not (analysis.patterns or analysis.similar or analysis.risk):
+        return None
+    return insight_pb2.HistoricalContext(
+        project_patterns=from_patterns(analysis.patterns) if analysis.patterns else None,
+        similar_projects=map(from_similar, analysis.similar),
+        risk_assessment=from_assessment(analysis.risk) if analysis.risk else None,
+    )
+
+
+def from_similar(project: SimilarProject) -> insight_pb2.SimilarProject:
+    """A similar project and what it teaches; the means are over its successful sprints."""
+    known = [sprint for sprint in project.sprints if sprint.completion_rate is not None]
+    good = [sprint for sprint in known if (sprint.completion_rate or 0.0) >= SUCCESS_RATE]
+    planned = [sprint.planned_tasks for sprint in good if sprint.planned_tasks is not None]
+    weeks = [((sprint.end - sprint.start).days + 1) / 7 for sprint in good]
+    return insight_pb2.SimilarProject(
+        project_id=project.project_id,
+        similarity_score=project.similarity,
+        success_rate=len(good) / len(known) if known else None,
+        lessons_learned=[lesson[:2000] for lesson in project.lessons[:20]],
+        score_parts=map(from_part, project.parts),
+        completion_rate=project.completion_rate,
+        successful_sprint_tasks=fmean(planned) if planned else None,
+        successful_sprint_weeks=min(6.0, fmean(weeks)) if weeks else None,
+        closed_sprints=project.closed_sprints,
+        team_size=project.team_size,
+    )
+
+
+def from_assessment(risk: Risk) -> insight_pb2.RiskAssessment:
+    """A predicted risk with its parts."""
+    return insight_pb2.RiskAssessment(
+        overall_risk=risk.overall,
+        sprint_failure_probability=risk.sprint_failure,
+        capacity_overload_risk=risk.overload,
+        confidence=risk.confidence,
+        parts=map(from_part, risk.parts),
+    )
+
+
+def from_part(part: ScorePart) -> insight_pb2.ScorePart:
+    """One part of a score."""
+    return insight_pb2.ScorePart(
+        name=part.name, score=part.score, weight=part.weight, explanation=part.explanation[:1000]
     )
 
 
@@ -120,6 +170,7 @@ def from_patterns(patterns: Patterns) -> insight_pb2.HistoricalPatterns:
         avg_sprint_duration_days=patterns.duration_days,
         completion_rate=patterns.completion_rate,
         velocity_trend=_trend(patterns.trend),
+        common_impediments=[label[:500] for label in patterns.impediments[:20]],
         avg_completed_tasks=patterns.completed_tasks,
         points_per_person_day=patterns.points_per_person_day,
         closed_sprints=patterns.closed_sprints,
@@ -141,9 +192,7 @@ def from_decision(decision: Decision) -> decision_pb2.Decision:
 
 
 def from_adjustment(adjustment: Adjustment) -> decision_pb2.Adjustment:
-    """One adjustment with its evidence, which so far is always episodes."""
-    evidence = adjustment.evidence
-    similarity = sum(e.similarity for e in evidence) / len(evidence) if evidence else None
+    """One adjustment with its evidence and its fate."""
     return decision_pb2.Adjustment(
         kind=decision_pb2.AdjustmentKind.Value(f"ADJUSTMENT_KIND_{adjustment.kind}"),
         original_recommendation=adjustment.original,
@@ -151,15 +200,12 @@ def from_adjustment(adjustment: Adjustment) -> decision_pb2.Adjustment:
         applied_value=adjustment.applied_value,
         state=decision_pb2.AdjustmentState.Value(f"ADJUSTMENT_STATE_{adjustment.state}"),
         confidence=adjustment.confidence,
-        evidence_source=decision_pb2.EVIDENCE_SOURCE_EPISODES,
-        evidence_summary=adjustment.summary,
-        evidence_details=decision_pb2.EvidenceDetails(
-            episodes_used=map(_episode_evidence, evidence),
-            sprints_used=[e.outcome.sprint_id for e in evidence if e.outcome],
-            sample_size=len(evidence),
-            average_similarity=similarity,
-        ),
-        rationale=adjustment.rationale,
+        evidence_source=decision_pb2.EvidenceSource.Value(f"EVIDENCE_SOURCE_{adjustment.source}"),
+        evidence_summary=adjustment.summary[:1000],
+        evidence_details=_evidence(adjustment.details),
+        expected_improvement=adjustment.improvement[:1000],
+        expected_completion_rate_change=adjustment.expected_change,
+        rationale=adjustment.rationale[:4000],
     )
 
 
@@ -267,9 +313,24 @@ def _metadata(record: Record) -> decision_pb2.IntelligenceMetadata:
         modifications_proposed=len(record.adjustments),
         episodes_considered=metadata.episodes_considered,
         episodes_used=metadata.episodes_used,
+        similar_projects_considered=metadata.similar_projects_considered,
+        strategies_considered=metadata.strategies_considered,
         degraded_parts=metadata.degraded,
         cache_hit=metadata.cache_hit,
         embedding_model=metadata.embedding_model,
+    )
+
+
+def _evidence(details: Details) -> decision_pb2.EvidenceDetails:
+    return decision_pb2.EvidenceDetails(
+        similar_projects_used=details.similar_projects,
+        episodes_used=map(_episode_evidence, details.episodes),
+        strategies_used=map(str, details.strategies),
+        sprints_used=details.sprints,
+        sample_size=details.sample_size,
+        average_similarity=details.average_similarity,
+        completion_rate_recommended=details.completion_rate_recommended,
+        completion_rate_original=details.completion_rate_original,
     )
 
 

@@ -17,6 +17,8 @@ from services.orchestrator.domain.situation import (
     ClosedSprint,
     Membership,
     OpenSprint,
+    ScorePart,
+    SimilarProject,
     SprintState,
     Trend,
     Velocity,
@@ -71,11 +73,31 @@ def to_velocity(velocity: analytics_pb2.Velocity) -> Velocity:
                 completed_tasks=sprint.completed_tasks,
                 completed_points=sprint.completed_points,
                 completion_rate=optional(sprint, "completion_rate"),
+                planned_tasks=optional(sprint, "planned_tasks"),
+                planned_points=optional(sprint, "planned_points"),
+                person_days=optional(sprint, "capacity_person_days"),
             )
             for sprint in velocity.velocity_trend_data
         ),
         trend=_to_trend(velocity.trend),
         points_per_person_day=optional(velocity, "points_per_person_day"),
+    )
+
+
+def to_similar(
+    found: analytics_pb2.SimilarProject, velocity: analytics_pb2.Velocity, patterns: analytics_pb2.ProjectPatterns
+) -> SimilarProject:
+    """A similar project with its closed sprints and what recurs in its retrospectives."""
+    sprints = velocity.velocity_trend_data
+    return SimilarProject(
+        project_id=found.project_id,
+        similarity=found.similarity_score,
+        parts=tuple(ScorePart(p.name, p.score, p.weight, p.explanation) for p in found.score_parts),
+        closed_sprints=found.closed_sprints,
+        completion_rate=optional(found, "completion_rate"),
+        team_size=sprints[-1].team_size if sprints else 0,
+        sprints=to_velocity(velocity).sprints,
+        lessons=tuple(item.description for item in patterns.common_retrospective_action_items),
     )
 
 

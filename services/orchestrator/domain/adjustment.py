@@ -1,20 +1,17 @@
-"""What memory would change about the rules' decision, and the gate that lets it."""
+"""Adjustments: what evidence would change about the rules' decision, and the gate that lets it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from math import ceil, floor
-from statistics import fmean, stdev
+from statistics import fmean
 from uuid import UUID
 
 from services.orchestrator.domain.decision import Decision, DecisionMode, ModeConfig
 from services.orchestrator.domain.effect import AdjustmentKind
-from services.orchestrator.domain.outcome import Outcome
-from services.orchestrator.domain.situation import Analysis, Options
+from services.orchestrator.domain.evidence import EvidenceSource, Recollection
 
+# Fewer outcomes than these are an anecdote.
 LEAST_OUTCOMES = 3
-# An adjustment changes the number of tasks by half at most.
-LARGEST_CHANGE = 0.5
 
 
 class AdjustmentState(StrEnum):
@@ -27,34 +24,47 @@ class AdjustmentState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Recollection:
-    """A retrieved episode, as far as it matters for the next decision. `similarity` is 0 to 1."""
+class Details:
+    """What an adjustment rests on. Rates are means over past sprints whose load was near; None = there was none."""
 
-    episode_id: UUID
-    project_id: str
-    similarity: float
-    sprint_duration_weeks: int
-    outcome: Outcome | None
+    similar_projects: tuple[str, ...] = ()
+    episodes: tuple[Recollection, ...] = ()
+    strategies: tuple[UUID, ...] = ()
+    sprints: tuple[str, ...] = ()
+    sample_size: int = 0
+    average_similarity: float | None = None
+    completion_rate_recommended: float | None = None
+    completion_rate_original: float | None = None
 
 
 @dataclass(frozen=True)
 class Adjustment:
-    """One change that the outcomes of episodes suggest. Confidence is 0 to 1. `strategy_ids`: what it follows."""
+    """One change that evidence suggests, in tasks, weeks or points. Confidence is 0 to 1.
+
+    `expected_change` is that of the completion rate, -1 to 1; None = not known.
+    """
 
     kind: AdjustmentKind
     original: float
     recommended: float
     confidence: float
-    evidence: tuple[Recollection, ...]
     summary: str
     rationale: str
+    source: EvidenceSource = EvidenceSource.EPISODES
+    details: Details = field(default_factory=Details)
+    expected_change: float | None = None
+    improvement: str = ""
     state: AdjustmentState = AdjustmentState.PROPOSED
-    strategy_ids: tuple[UUID, ...] = ()
 
     @property
     def applied(self) -> bool:
         """True if it passed the gate."""
         return self.state is AdjustmentState.APPLIED
+
+    @property
+    def strategy_ids(self) -> tuple[UUID, ...]:
+        """The strategies that it follows."""
+        return self.details.strategies
 
     @property
     def applied_value(self) -> float:
@@ -71,41 +81,31 @@ class Confidence:
     threshold_met: bool
 
 
-def propose(
-    decision: Decision, analysis: Analysis, options: Options, recalled: Sequence[Recollection], project_id: str
-) -> tuple[Adjustment, ...]:
-    """The adjustments that evidence suggests; empty without evidence."""
-    if not decision.create_new_sprint:
-        return ()
-    evidence = tuple(
-        episode
-        for episode in recalled
-        if episode.project_id == project_id and episode.outcome and episode.sprint_duration_weeks
-    )
-    adjustment = _propose_task_count(decision, analysis, options, evidence)
-    return (adjustment,) if adjustment else ()
-
-
 def gate(proposed: Sequence[Adjustment], config: ModeConfig) -> tuple[Adjustment, ...]:
     """Each adjustment with its fate: applied if wanted, sure enough and supported, else advice (HYBRID) or dropped."""
     if config.mode is DecisionMode.RULE_BASED_ONLY:
         return ()
     otherwise = AdjustmentState.ADVICE if config.mode is DecisionMode.HYBRID else AdjustmentState.DROPPED
     return tuple(
-        replace(adjustment, state=AdjustmentState.APPLIED if _passes(adjustment, config) else otherwise)
+        replace(adjustment, state=AdjustmentState.APPLIED if passes(adjustment, config) else otherwise)
         for adjustment in proposed
     )
 
 
-def finalize(rule_based: Decision, adjustments: Sequence[Adjustment]) -> Decision:
-    """The rules' decision with the applied adjustments."""
-    final = rule_based
+def passes(adjustment: Adjustment, config: ModeConfig) -> bool:
+    """True if the project wants this kind of adjustment, and it is sure enough and rests on enough outcomes."""
+    supported = adjustment.details.sample_size >= LEAST_OUTCOMES
+    return _is_wanted(adjustment.kind, config) and supported and adjustment.confidence >= config.confidence_threshold
+
+
+def finalize(decision: Decision, adjustments: Sequence[Adjustment]) -> Decision:
+    """The decision with the applied adjustments; the reasons of all of them are told."""
     for adjustment in adjustments:
         if adjustment.applied:
-            final = replace(final, tasks_to_assign=int(adjustment.recommended))
-        reasoning = f"{final.reasoning} {adjustment.rationale} It was {_FATES[adjustment.state]}."
-        final = replace(final, reasoning=reasoning)
-    return final
+            decision = _changed(decision, adjustment.kind, adjustment.recommended)
+        reasoning = f"{decision.reasoning} {adjustment.rationale} It was {_FATES[adjustment.state]}."
+        decision = replace(decision, reasoning=reasoning)
+    return decision
 
 
 def confidence_of(adjustments: Sequence[Adjustment], threshold: float) -> Confidence:
@@ -123,56 +123,19 @@ _FATES = {
 }
 
 
-def _propose_task_count(
-    decision: Decision, analysis: Analysis, options: Options, evidence: tuple[Recollection, ...]
-) -> Adjustment | None:
-    """As many tasks as the team's like sprints completed, per week of their length.
-
-    A sprint that completed all it had shows what the team can do at least, not at most; fewer tasks are therefore only
-    suggested if most of the sprints left work undone.
-    """
-    outcomes = [(episode.outcome, episode.sprint_duration_weeks) for episode in evidence if episode.outcome]
-    if len(outcomes) < LEAST_OUTCOMES:
-        return None
-    rates = [outcome.completed_tasks / weeks for outcome, weeks in outcomes]
-    completed = fmean(rates) * decision.sprint_duration_weeks
-    undone = sum(outcome.completed_tasks < outcome.planned_tasks for outcome, _ in outcomes)
-    if completed < decision.tasks_to_assign and undone * 2 <= len(outcomes):
-        return None
-    recommended = _within_reach(round(completed), decision.tasks_to_assign, analysis, options)
-    return Adjustment(
-        kind=AdjustmentKind.TASK_COUNT,
-        original=decision.tasks_to_assign,
-        recommended=recommended,
-        confidence=confidence_from(rates),
-        evidence=evidence,
-        summary=f"{len(outcomes)} like sprints of the team with a known outcome.",
-        rationale=(
-            f"{len(outcomes)} like sprints completed {completed:.1f} tasks in {decision.sprint_duration_weeks} weeks"
-            f" on average; {recommended} tasks were suggested instead of {decision.tasks_to_assign}."
-        ),
-    )
+def _is_wanted(kind: AdjustmentKind, config: ModeConfig) -> bool:
+    return {
+        AdjustmentKind.TASK_COUNT: config.enable_task_count_adjustment,
+        AdjustmentKind.SPRINT_DURATION: config.enable_sprint_duration_adjustment,
+        AdjustmentKind.POINTS: config.enable_points_adjustment,
+    }[kind]
 
 
-def confidence_from(values: Sequence[float]) -> float:
-    """How sure a mean of outcomes is, 0 to 1: (1 - s / mean) * n / (n + 1), s the standard deviation of n values.
-
-    Many equal outcomes tend to 1; few or scattered ones to 0. Three outcomes are never surer than 0.75.
-    """
-    mean = fmean(values)
-    if len(values) < 2 or mean <= 0:
-        return 0.0
-    return max(0.0, 1 - stdev(values) / mean) * len(values) / (len(values) + 1)
-
-
-def _within_reach(tasks: int, original: int, analysis: Analysis, options: Options) -> int:
-    """At least half and at most one and a half times the original, and never more than there are or were asked for."""
-    most = min(floor(original * (1 + LARGEST_CHANGE)), analysis.available_tasks)
-    if options.max_tasks_per_sprint:
-        most = min(most, options.max_tasks_per_sprint)
-    return max(1, ceil(original * (1 - LARGEST_CHANGE)), min(tasks, most))
-
-
-def _passes(adjustment: Adjustment, config: ModeConfig) -> bool:
-    supported = len(adjustment.evidence) >= LEAST_OUTCOMES
-    return config.enable_task_count_adjustment and supported and adjustment.confidence >= config.confidence_threshold
+def _changed(decision: Decision, kind: AdjustmentKind, value: float) -> Decision:
+    match kind:
+        case AdjustmentKind.TASK_COUNT:
+            return replace(decision, tasks_to_assign=int(value))
+        case AdjustmentKind.SPRINT_DURATION:
+            return replace(decision, sprint_duration_weeks=int(value))
+        case AdjustmentKind.POINTS:
+            return replace(decision, points_to_assign=value)

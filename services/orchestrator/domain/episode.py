@@ -25,6 +25,8 @@ class Metadata:
     degraded: tuple[str, ...] = ()
     cache_hit: bool = False
     embedding_model: str = ""
+    similar_projects_considered: int = 0
+    strategies_considered: int = 0
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ class Velocity:
 
 @dataclass(frozen=True)
 class Patterns:
-    """What the closed sprints have in common: means, None = not known."""
+    """What the closed sprints have in common: means, None = not known; and the most frequent impediments."""
 
     closed_sprints: int
     duration_days: float
@@ -158,6 +158,45 @@ class Patterns:
     completion_rate: float | None
     trend: Trend | None
     points_per_person_day: float | None
+    impediments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScorePart:
+    """One part of a score: score and weight 0 to 1, and what the score rests on."""
+
+    name: str
+    score: float
+    weight: float
+    explanation: str
+
+
+@dataclass(frozen=True)
+class SimilarProject:
+    """Another project that resembles this one, with its closed sprints and lessons. `similarity` is 0 to 1."""
+
+    project_id: str
+    similarity: float
+    parts: tuple[ScorePart, ...] = ()
+    closed_sprints: int = 0
+    completion_rate: float | None = None
+    team_size: int = 0
+    sprints: tuple[ClosedSprint, ...] = ()
+    lessons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Predicted risk of a sprint, 0 to 1, with the parts that the whole is made of.
+
+    `overload` is the chance that it holds more than its person-days can bear; None = not known.
+    """
+
+    overall: float
+    sprint_failure: float
+    confidence: float
+    parts: tuple[ScorePart, ...] = ()
+    overload: float | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +210,8 @@ class Observation:
     sprint: OpenSprint | None
     capacity_by_day: Mapping[date, float] | None
     velocity: Velocity | None
+    similar: tuple[SimilarProject, ...] = ()
+    impediments: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
 
 
@@ -212,6 +253,8 @@ class Analysis:
     active_sprint_pending: int = 0
     capacity_person_days: float | None = None
     patterns: Patterns | None = None
+    similar: tuple[SimilarProject, ...] = ()
+    risk: Risk | None = None
 
     @property
     def closable_sprint_id(self) -> str:
@@ -247,11 +290,12 @@ def analyze(seen: Observation) -> Analysis:
         active_sprint_state=sprint.state if sprint else None,
         active_sprint_finished=bool(sprint and sprint.finished(seen.today)),
         active_sprint_pending=sprint.pending_tasks if sprint else 0,
-        patterns=patterns_of(seen.velocity) if seen.velocity else None,
+        patterns=patterns_of(seen.velocity, seen.impediments) if seen.velocity else None,
+        similar=seen.similar,
     )
 
 
-def patterns_of(velocity: Velocity) -> Patterns | None:
+def patterns_of(velocity: Velocity, impediments: Sequence[str] = ()) -> Patterns | None:
     """Means over the closed sprints; None without any."""
     sprints = velocity.sprints
     if not sprints:
@@ -264,6 +308,7 @@ def patterns_of(velocity: Velocity) -> Patterns | None:
         completion_rate=sum(rates) / len(rates) if rates else None,
         trend=velocity.trend,
         points_per_person_day=velocity.points_per_person_day,
+        impediments=tuple(impediments),
     )
 
 
