@@ -1,0 +1,96 @@
+"""Two processes of a service at once: one of them does what may be done once, the other when it cannot any more."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from dsm.backlog.v1 import backlog_service_pb2 as backlog
+from dsm.backlog.v1 import task_pb2
+
+from tests.faults.arena import count
+from tests.faults.flows import Scene, make_scene
+from tests.faults.history import History
+from tests.faults.invariants import Verdict, judge_effects, judge_events, quiet
+from tests.faults.machine import Machine, Replica
+from tests.harness import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(300)]
+
+_RELAYS = """
+    SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = 6583149
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+# A relay that hangs keeps its lock for so long, and a little.
+HAND_OVER_SECONDS = 25.0
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path, "replicas", "-")
+
+
+async def test_the_same_project_planned_at_two_replicas_at_once_has_one_sprint(
+    machine: Machine, history: History
+) -> None:
+    others = [await machine.replica(service).ready(60) for service in ("sprint", "backlog")]
+    for _ in range(count(10, 2)):
+        scene = await make_scene(machine, history)
+        calls = [scene.send("StartSprint", scene.planning(max_tasks=3), replica) for replica in (None, others[0]) * 4]
+        entries = await asyncio.gather(*calls)
+        told = Counter(entry.reason or entry.code for entry in entries)
+        assert told["OK"] == 1, told
+        assert set(told) <= {"OK", "SPRINT_ALREADY_OPEN"}, told
+        await quiet(machine)
+        assert await scene.outcome() == "whole"
+    for other in others:
+        await other.close()
+    await _whole(machine, history)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_another_replica_publishes_when_the_one_that_did_is_gone(
+    machine: Machine, history: History, number: signal.Signals
+) -> None:
+    scene = await make_scene(machine, history)
+    replica = await machine.replica("backlog").ready(60)
+    [first] = await machine.query("backlog", _RELAYS)
+    with machine.unsupervised():
+        machine.signal("backlog", number)
+        made = await scene.send("CreateTask", _task(scene), replica)
+        assert made.code == "OK"
+        await eventually(lambda: _published(machine), HAND_OVER_SECONDS)
+        [second] = await machine.query("backlog", _RELAYS)
+        assert second != first
+        machine.signal("backlog", signal.SIGCONT)
+    await machine.ready()
+    # The one that hung goes on where it was, and finds that it is not the one any more.
+    await scene.send("CreateTask", _task(scene))
+    await _hand_back(machine, replica)
+    await _whole(machine, history)
+
+
+def _task(scene: Scene) -> backlog.CreateTaskRequest:
+    task = task_pb2.Task(project_id=scene.project_id, title="Another task")
+    return backlog.CreateTaskRequest(task=task, request_id=str(uuid4()))
+
+
+async def _published(machine: Machine) -> bool:
+    [row] = await machine.query("backlog", "SELECT count(*) AS n FROM outbox WHERE publish_time IS NULL")
+    return bool(row["n"] == 0)
+
+
+async def _hand_back(machine: Machine, replica: Replica) -> None:
+    await replica.close()
+    await quiet(machine)
+
+
+async def _whole(machine: Machine, history: History) -> None:
+    verdict = Verdict(history)
+    await judge_events(machine, verdict)
+    await judge_effects(machine, verdict)
+    assert not verdict.wrong, verdict.table("replicas")
