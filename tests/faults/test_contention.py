@@ -1,0 +1,66 @@
+"""Many clients at once, and the same call again: one effect, one answer, nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from services.local.stack import Stack
+from tests.contract.methods import METHODS, is_read, short
+from tests.contract.test_calls import NOT_BUILT
+from tests.faults import contention
+from tests.faults.arena import FULL, Arena, count, seeded
+from tests.harness import SERVICES
+
+pytestmark = pytest.mark.slow
+
+# Of each way to write: one statement, a transaction, a flow over services.
+KINDS = (
+    "Backlog.UpdateTask",
+    "Backlog.CreateTask",
+    "Sprint.UpdateTaskProgress",
+    "Sprint.StartSprint",
+    "Sprint.CloseSprint",
+)
+EVERY_KIND = tuple(
+    short(method).replace("Service.", ".")
+    for method in METHODS
+    if "request_id" in method.input_type.fields_by_name
+    and not (is_read(method) or method.client_streaming or short(method) in NOT_BUILT)
+    and not method.containing_service.file.package.startswith("dsm.common.")
+)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def arena(fault_stack: Stack) -> AsyncIterator[Arena]:
+    made = Arena(fault_stack, DSM_SAGA_LEASE_SECONDS="2")
+    await made.start(*(SERVICES if FULL else ("project", "backlog", "sprint")))
+    yield made
+    await made.close()
+
+
+async def test_a_request_id_has_one_effect_and_one_answer(arena: Arena) -> None:
+    rng = seeded("request-ids")
+    wrong, asked = await contention.asked_at_once(arena, rng, EVERY_KIND if FULL else KINDS, clients=50)
+    assert wrong == []
+    assert await contention.asked_again(arena, asked) == []
+
+
+async def test_clients_on_one_task_lose_no_update(arena: Arena) -> None:
+    assert await contention.one_task(arena, clients=count(100, 20)) == []
+
+
+async def test_clients_on_one_sprint_lose_no_update(arena: Arena) -> None:
+    rng = seeded("one-sprint")
+    assert await contention.one_sprint(arena, rng, clients=100, rounds=count(20, 3)) == []
+
+
+async def test_one_of_many_plannings_at_once_gets_the_sprint(arena: Arena) -> None:
+    assert await contention.planned_at_once(arena, clients=count(50, 20)) == []
+
+
+async def test_a_planning_cut_short_is_whole_or_absent(arena: Arena) -> None:
+    for point in (*(("saga.start-sprint.reserve.before",) if FULL else ()), "saga.start-sprint.reserve.done"):
+        assert await contention.planning_cut_short(arena, point) == []
