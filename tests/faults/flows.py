@@ -42,14 +42,14 @@ class Scene:
 
     async def ask(self, name: str, request: Message) -> Any:
         """The answer to a call that must be answered."""
-        entry = await self.send(name, request)
+        entry = await self.send(name, request, wait=True)
         assert entry.code == "OK", entry
         return answer_of(entry)
 
-    async def send(self, name: str, request: Message, replica: Replica | None = None) -> Entry:
+    async def send(self, name: str, request: Message, replica: Replica | None = None, *, wait: bool = False) -> Entry:
         """One call, to a replica or to the usual process."""
         channel = replica.channel if replica else await self.machine.channel(service_of_call(name))
-        return await ask(channel, self.history, self.project_id, name, request, seconds=40)
+        return await ask(channel, self.history, self.project_id, name, request, seconds=40, wait=wait)
 
     async def plan(self) -> None:
         """Have a sprint of all tasks but the last."""

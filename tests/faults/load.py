@@ -61,14 +61,15 @@ async def ask(
     request: Message,
     *,
     seconds: float = DEADLINE_SECONDS,
+    wait: bool = False,
 ) -> Entry:
-    """One call over a channel, kept in the history, whatever comes of it."""
+    """One call over a channel, kept in the history, whatever comes of it; it may `wait` for a connection."""
     method, asked = _METHODS[name], history.now
     path = f"/{method.containing_service.full_name}/{method.name}"
     send: Any = channel.unary_unary(path, request_serializer=lambda message: message.SerializeToString())
     about = (client, service_of(method), name, request, asked)
     try:
-        body = await send(request, timeout=seconds)
+        body = await send(request, timeout=seconds, wait_for_ready=wait)
     except grpc.aio.AioRpcError as error:
         info = status.error_info(error)
         details = error.details() or ""
