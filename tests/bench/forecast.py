@@ -31,7 +31,7 @@ from services.orchestrator.domain.forecast.delivery import (
     forecast_delivery,
 )
 from services.orchestrator.domain.forecast.distribution import Distribution
-from services.orchestrator.domain.forecast.history import PastSprint
+from services.orchestrator.domain.forecast.history import PastSprint, record_of
 from tests.bench.forecast_fit import LEVELS, Example, fit
 from tests.bench.sprints_file import MOMENTS, Row, Sprint, read, replay
 
@@ -57,8 +57,12 @@ POOLED = Coefficients(
 {rows},
     }},
 )
+# What a sprint delivers in terms of what is usual for its team: the middles of ten equally likely parts.
+MULTIPLES = np.array({multiples})
 # fmt: on
 '''
+# A team's usual delivery is known after a few sprints; below a few points it is noise.
+LEAST_WEIGHT, LEAST_USUAL = 2.0, 3.0
 CUTS = ((0.4, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 1.0))
 
 
@@ -299,16 +303,27 @@ def _write(forecasts: Iterable[Forecast], out: Path) -> None:
             )
 
 
-def write_coefficients(coefficients: Coefficients, sprints: int) -> None:
+def multiples(rows: Sequence[Row]) -> list[float]:
+    """How deliveries relate to what is usual for their teams, as far as that is more than next to nothing."""
+    past, found = Past(), []
+    for sprints, delivered in replay(rows, 0):
+        for sprint, points in zip(sprints, delivered, strict=True):
+            record = record_of(past.own(sprint))
+            if sprint.representative and record and record.weight >= LEAST_WEIGHT and record.delivered >= LEAST_USUAL:
+                found.append(points / record.delivered)
+        past.learn(sprints, delivered)
+    return [round(float(value), 3) for value in np.percentile(found, np.arange(5, 100, 10))]
+
+
+def write_coefficients(coefficients: Coefficients, multiples: Sequence[float], sprints: int) -> None:
     """Write the product's coefficients as the module that holds them."""
     rows = []
     for elapsed, by_level in coefficients.by_elapsed.items():
         lines = [f"            [{', '.join(f'{value:.4f}' for value in level)}],\n" for level in by_level]
         rows.append(f"        {elapsed}: np.array([\n{''.join(lines)}        ])")
     levels = [float(level) for level in coefficients.levels]
-    COEFFICIENTS_FILE.write_text(
-        _MODULE.format(sprints=sprints, levels=levels, rows=",\n".join(rows)), encoding="utf-8"
-    )
+    text = _MODULE.format(sprints=sprints, levels=levels, multiples=multiples, rows=",\n".join(rows))
+    COEFFICIENTS_FILE.write_text(text, encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
@@ -335,7 +350,7 @@ def main() -> None:
         sys.exit(f"There are no past sprints at {options.file}: name a file, or put the data there.")
     rows = [row for row in read(options.file) if row.split == "train"]
     if options.fit:
-        write_coefficients(learn_coefficients(rows), len({row.key for row in rows}))
+        write_coefficients(learn_coefficients(rows), multiples(rows), len({row.key for row in rows}))
     elif options.predict:
         show_predictions(rows, read(options.predict), options.out, console)
     else:

@@ -74,7 +74,7 @@ def _quantile_regression(
         least = max(1e-4, 0.1 * 0.8**step)
         pull = weights * np.where(rest >= 0, level, 1 - level) / np.maximum(np.abs(rest), least)
         weighted = columns * pull[:, None]
-        found = np.linalg.solve(columns.T @ weighted + penalty, weighted.T @ target)
-    coefficients = found / spread
+        found = np.asarray(np.linalg.solve(columns.T @ weighted + penalty, weighted.T @ target))
+    coefficients: NDArray[np.float64] = found / spread
     coefficients[0] = found[0] - float((found[1:] / spread[1:]) @ mean[1:])
     return coefficients

@@ -50,4 +50,6 @@ POOLED = Coefficients(
         ]),
     },
 )
+# What a sprint delivers in terms of what is usual for its team: the middles of ten equally likely parts.
+MULTIPLES = np.array([0.0, 0.0, 0.3, 0.532, 0.739, 0.911, 1.136, 1.387, 1.842, 3.138])
 # fmt: on

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.orchestrator.domain.forecast.distribution import Distribution
-from services.orchestrator.domain.forecast.history import PastSprint, Record, record_of
+from services.orchestrator.domain.forecast.history import PastSprint, Record, recency_weights, record_of
 
 # Figures of a sprint, divided by its scale, beyond which they say nothing more.
 _MOST_SHARE = 6.0
@@ -20,6 +20,10 @@ _MOST_SHARE = 6.0
 _MOST_USUAL = 3.0
 _USUAL_DAYS = 14.0
 _DAYS_RANGE = (1.0, 60.0)
+# Sprints that the pooled quantiles are worth when they are mixed with the team's own deliveries.
+_POOLED_WORTH = 10.0
+# Older sprints have no weight to speak of.
+_OWN_SPRINTS = 20
 
 # The figures that a forecast is linear in, in the order of the coefficients.
 FIGURES = (
@@ -101,7 +105,17 @@ def forecast_delivery(
     quantiles = [np.sort(coefficients.by_elapsed[moment] @ figures) * scale for moment in moments]
     at_end = np.full_like(quantiles[0], sprint.done)
     values = _between(sprint.elapsed, [*moments, 1.0], [*quantiles, at_end])
-    return Distribution.of(coefficients.levels, values, floor=sprint.done)
+    pooled = Distribution.of(coefficients.levels, values, floor=sprint.done)
+    return _with_own(pooled, sprint, own[-_OWN_SPRINTS:])
+
+
+def _with_own(pooled: Distribution, sprint: SprintInHand, own: Sequence[PastSprint]) -> Distribution:
+    """The pooled forecast mixed with what the team delivered in its past sprints, in the time that is left."""
+    if not own:
+        return pooled
+    weights = recency_weights(len(own))
+    left = (1 - sprint.elapsed) * np.array([past.delivered for past in own])
+    return pooled.mixed(sprint.done + left, weights, weights.sum() / (weights.sum() + _POOLED_WORTH))
 
 
 def _corrected(plan: float, record: Record | None, grain: float) -> tuple[float, float, float]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# Equally likely values that stand for a distribution when it is mixed with others.
+_POINTS = 200
 # Steps in which the shortest interval is looked for.
 _INTERVAL_STEPS = 101
 
@@ -61,6 +63,16 @@ class Distribution:
         low, high = self.values[after - 1], self.values[after]
         share = (least - low) / (high - low)
         return 1.0 - float(self.levels[after - 1] + share * (self.levels[after] - self.levels[after - 1]))
+
+    def mixed(self, values: NDArray[np.float64], weights: NDArray[np.float64], share: float) -> "Distribution":
+        """This distribution with a `share`, 0 to 1, given to weighted values instead."""
+        points = self.draw((np.arange(_POINTS) + 0.5) / _POINTS)
+        every = np.r_[points, values]
+        chances = np.r_[np.full(_POINTS, (1 - share) / _POINTS), share * weights / weights.sum()]
+        order = np.argsort(every, kind="stable")
+        levels = np.cumsum(chances[order]) - chances[order] / 2
+        ends = every[order][0], every[order][-1]
+        return Distribution(np.r_[0.0, levels, 1.0], np.r_[ends[0], every[order], ends[1]], self.floor)
 
     def draw(self, uniforms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Draws by inversion of uniform numbers, 0 to 1."""

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 # Sprints after which a past sprint counts half: teams drift, so the last few say most (exponential smoothing, Brown
 # 1956). The best of 1, 2, 3 and 5 over all cut points of tests/bench/forecast.py.
 HALF_LIFE = 3.0
@@ -31,17 +34,19 @@ class Record:
         return min(self.delivered / max(self.planned, least), MOST_RATIO)
 
 
-def record_of(sprints: Sequence[PastSprint]) -> Record | None:
-    """The record of past sprints, oldest first; None = there are none.
+def recency_weights(sprints: int) -> NDArray[np.float64]:
+    """Weights of so many past sprints, oldest first: 0.5 ** (age / HALF_LIFE), age in sprints."""
+    ages = np.arange(sprints - 1, -1, -1, dtype=np.float64)
+    return np.asarray(0.5 ** (ages / HALF_LIFE), dtype=np.float64)
 
-    Weights 0.5 ** (age / HALF_LIFE), age in sprints.
-    """
+
+def record_of(sprints: Sequence[PastSprint]) -> Record | None:
+    """The record of past sprints, oldest first; None = there are none."""
     if not sprints:
         return None
-    weights = [0.5 ** (age / HALF_LIFE) for age in range(len(sprints) - 1, -1, -1)]
-    total = sum(weights)
+    weights = recency_weights(len(sprints))
     return Record(
-        planned=sum(w * sprint.planned for w, sprint in zip(weights, sprints, strict=True)) / total,
-        delivered=sum(w * sprint.delivered for w, sprint in zip(weights, sprints, strict=True)) / total,
-        weight=total,
+        planned=float(np.average([sprint.planned for sprint in sprints], weights=weights)),
+        delivered=float(np.average([sprint.delivered for sprint in sprints], weights=weights)),
+        weight=float(weights.sum()),
     )
