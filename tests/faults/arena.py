@@ -54,13 +54,19 @@ class Arena(World):
                 await asyncio.to_thread(upgrade, name, self.stack.postgres.url(f"dsm_{name}"))
             await asyncio.gather(*map(self.launch, missing))
 
-    async def launch(self, name: str, *, failpoints: str = "", beside: bool = False, **settings: str) -> Process:
-        """Start a process of a service, `beside` the one that runs or in its place; returns when it takes calls."""
+    async def launch(
+        self, name: str, *, failpoints: str = "", beside: bool = False, clock: Path | None = None, **settings: str
+    ) -> Process:
+        """Start a process of a service, `beside` the one that runs or in its place; returns when it takes calls.
+
+        `clock` is a file that tells it what time it is.
+        """
         port = choose_port(0, 0) if beside else self._ports[name]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
         environ |= {"PYTHONPATH": str(_ROOT), "DSM_PORT": str(port), "DSM_METRICS_PORT": "-1"}
         environ |= {"DSM_GRACE_SECONDS": "1", "DSM_FAILPOINTS": failpoints} | self.environ(name) | settings
         command = [sys.executable, "-m", "tests.faults.serve", name, "--without", self.without]
+        command += ["--clock", str(clock)] if clock else []
         log = self.stack.folder / f"{name}-{len(self.processes)}.log"
         process = Process(
             f"127.0.0.1:{port}", spawn(command, log_file=log, on_parent_death=signal.SIGKILL, env=environ), log

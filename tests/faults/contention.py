@@ -16,6 +16,7 @@ from uuid import UUID
 
 import grpc
 from dsm.backlog.v1 import backlog_service_pb2 as backlog_pb
+from dsm.backlog.v1 import import_pb2
 from dsm.backlog.v1.backlog_service_pb2_grpc import BacklogServiceStub
 from dsm.backlog.v1.task_pb2 import Task
 from dsm.events.v1 import event_pb2
@@ -119,6 +120,48 @@ async def _last_position(arena: Arena, service: str) -> int:
 async def _events(arena: Arena, service: str, after: int) -> list[event_pb2.Event]:
     sql = "SELECT payload FROM outbox WHERE position > %(after)s"
     return [event_pb2.Event.FromString(row["payload"]) for row in await arena.query(service, sql, {"after": after})]
+
+
+# --- the same import ------------------------------------------------------------------------------
+
+
+async def imported_again(arena: Arena, clients: int, rows: int) -> list[str]:
+    """One file is imported by many at once, then once more by a client who is never told: each row is one task."""
+    scene = await make(arena, points=[])
+    lines = [f"Task {number},KEY-{number}" for number in range(rows)]
+    data = "\n".join(["Summary,Issue key", *lines]).encode()
+    options = import_pb2.ImportOptions(project_id=scene.project_id, format=import_pb2.IMPORT_FORMAT_JIRA_CSV)
+
+    async def send() -> str:
+        stub: Any = BacklogServiceStub(await arena.channel("backlog"))
+        pieces = [backlog_pb.ImportTasksRequest(options=options), backlog_pb.ImportTasksRequest(data=data)]
+        try:
+            await stub.ImportTasks(iter(pieces), timeout=60)
+        except grpc.aio.AioRpcError as error:
+            return error.code().name
+        return "OK"
+
+    async def twice() -> list[str]:
+        sql = "SELECT origin_key, count(*) AS n FROM task WHERE project_id = %(id)s GROUP BY origin_key"
+        stored = await arena.query("backlog", sql, {"id": scene.project_id})
+        found = Counter({row["origin_key"]: row["n"] for row in stored})
+        return [f"KEY-{n} is there {found[f'KEY-{n}']} times" for n in range(rows) if found[f"KEY-{n}"] != 1]
+
+    told = Counter(await asyncio.gather(*(send() for _ in range(clients))))
+    wrong = await twice()
+    if told["OK"] == 0:
+        wrong.append(f"no import was OK: {dict(told)}")
+    await arena.stop("backlog")
+    dying = await arena.launch("backlog", failpoints="gate.before-answer=kill")
+    untold = await send()
+    await dying.died()
+    await arena.start("backlog")
+    again = await send()
+    wrong += await twice()
+    if (untold, again) != ("UNAVAILABLE", "OK"):
+        wrong.append(f"the import that was cut short was told {untold}, the one after it {again}")
+    print(f"imports: {clients} at once told {dict(told)}, {rows} rows, wrong {len(wrong)}")
+    return wrong
 
 
 # --- one task, one sprint -------------------------------------------------------------------------

@@ -48,6 +48,10 @@ async def test_a_request_id_has_one_effect_and_one_answer(arena: Arena) -> None:
     assert await contention.asked_again(arena, asked) == []
 
 
+async def test_a_file_imported_by_many_at_once_is_there_once(arena: Arena) -> None:
+    assert await contention.imported_again(arena, clients=count(20, 4), rows=count(2000, 100)) == []
+
+
 async def test_clients_on_one_task_lose_no_update(arena: Arena) -> None:
     assert await contention.one_task(arena, clients=count(100, 20)) == []
 
