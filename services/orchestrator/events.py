@@ -7,11 +7,13 @@ from dsm.events.v1 import event_pb2, orchestrator_events_pb2
 from services.kit.clock import utc_now
 from services.kit.database import WriteHandle
 from services.orchestrator.convert import answers, neighbours, schedules
+from services.orchestrator.convert.strategies import from_strategy
 from services.orchestrator.domain.decision import ModeConfig
 from services.orchestrator.domain.episode import Episode, reassess
+from services.orchestrator.domain.evolution import Change, credit
 from services.orchestrator.domain.schedule import Wish
 from services.orchestrator.domain.timetable import Timetable
-from services.orchestrator.store import episodes
+from services.orchestrator.store import episodes, strategies
 from services.orchestrator.store import schedules as schedule_store
 
 
@@ -44,6 +46,17 @@ def mode_changed(tx: WriteHandle, project_id: str, config: ModeConfig, version: 
         aggregate=("decision_mode", project_id),
         version=version,
         project_id=project_id,
+    )
+
+
+def strategy_evolved(tx: WriteHandle, change: Change) -> None:
+    """Say that a strategy was learned, changed or retired, and why."""
+    strategy = change.strategy
+    tx.emit(
+        orchestrator_events_pb2.StrategyEvolved(strategy=from_strategy(strategy), reason=change.reason),
+        aggregate=("strategy", str(strategy.strategy_id)),
+        version=strategy.version,
+        project_id=strategy.project_id,
     )
 
 
@@ -90,3 +103,20 @@ async def _learn(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
     await episodes.reassess(tx, learned)
     for episode in learned:
         episode_recorded(tx, episode)
+    await _credit(tx, learned)
+
+
+async def _credit(tx: WriteHandle, learned: Sequence[Episode]) -> None:
+    """Credit or blame the strategies of decisions whose outcome is known; an empty sprint says nothing of them."""
+    judging = [episode for episode in learned if episode.outcome and episode.outcome.completion_rate is not None]
+    applied = {strategy_id for episode in judging for strategy_id in episode.record.strategy_ids}
+    if not applied:
+        return
+    known = await strategies.locked(tx, applied)
+    for episode in judging:
+        for strategy_id in episode.record.strategy_ids:
+            success = bool(episode.outcome and episode.outcome.success)
+            change = credit(known[strategy_id], episode.episode_id, success, utc_now())
+            known[strategy_id] = change.strategy
+            await strategies.put(tx, [change])
+            strategy_evolved(tx, change)

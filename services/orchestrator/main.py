@@ -15,6 +15,7 @@ from services.orchestrator.domain.decision import ModeConfig
 from services.orchestrator.domain.schedule import Keeping, MissedRuns, Policy, Runner
 from services.orchestrator.handlers import OrchestratorHandlers
 from services.orchestrator.keeper import Keeper
+from services.orchestrator.learning import Learner
 from services.orchestrator.memory import Memory
 from services.orchestrator.observe import Observer
 from services.orchestrator.pipeline import Pipeline
@@ -38,6 +39,9 @@ class OrchestratorSettings(StatefulSettings):
     )
     retrieval_timeout_ms: float = Field(
         default=300, gt=0, description="Longest search for similar episodes; then memory is left out."
+    )
+    evolve_every_minutes: float = Field(
+        default=60, gt=0, description="How often strategies are learned from the episodes, by one process at a time."
     )
 
     schedule_runner: Runner = Field(
@@ -89,7 +93,10 @@ def build(settings: OrchestratorSettings) -> StatefulService:
         policy=Policy(settings.missed_runs, timedelta(seconds=settings.starting_deadline_seconds)),
         poll_seconds=settings.schedule_poll_seconds,
     )
-    handlers = OrchestratorHandlers(service.database, observer, memory, pipeline, utc_now, keeping)  # type: ignore[abstract]
+    learner = Learner(service.database, utc_now, every_seconds=60 * settings.evolve_every_minutes)
+    handlers = OrchestratorHandlers(  # type: ignore[abstract]
+        service.database, observer, memory, pipeline, learner, utc_now, keeping
+    )
     service.serve(
         pb.DESCRIPTOR.services_by_name["OrchestratorService"],
         grpc_pb.add_OrchestratorServiceServicer_to_server,
@@ -98,6 +105,7 @@ def build(settings: OrchestratorSettings) -> StatefulService:
     service.consume("DSM_SPRINT", events.SPRINT_SUBJECTS, events.apply)
     service.run(memory.keep_embedded)
     service.run(pipeline.carry_on)
+    service.run(learner.keep_learning)
     service.run(keeper.keep_jobs)
     service.run(keeper.keep_orchestrations)
     if settings.schedule_runner is Runner.SERVICE:

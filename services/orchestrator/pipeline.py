@@ -29,7 +29,7 @@ from services.orchestrator.domain.strategy import Strategy
 from services.orchestrator.lease import Lease, taken
 from services.orchestrator.memory import EMBEDDING_AWAY, Memory, Recall
 from services.orchestrator.observe import Observer
-from services.orchestrator.store import decisions, leases, modes
+from services.orchestrator.store import decisions, leases, modes, strategies
 
 # Decisions that answer a request_id have ids derived from it: a call that is repeated after a crash finds its own.
 _DECISIONS = UUID("0b0f6c5e-5d0b-4b54-9d55-3c8d1c6f2a10")
@@ -186,8 +186,11 @@ class Pipeline:
         self, order: Order, analysis: Analysis, rule_based: Decision
     ) -> tuple[tuple[Strategy, ...], Recall]:
         """What memory has to say: strategies, and episodes of a like situation."""
-        recall = await self._memory.recall(analysis, rule_based, order.project_id)
-        return (), recall
+        found, recall = await asyncio.gather(
+            strategies.active(self._database.read, order.project_id),
+            self._memory.recall(analysis, rule_based, order.project_id),
+        )
+        return tuple(found), recall
 
     async def _store(self, episode: Episode, lease: Lease) -> None:
         """Commit decision, episode and events; from here on the answer is OK."""

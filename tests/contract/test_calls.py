@@ -30,8 +30,6 @@ NOT_BUILT = {
     "OrchestratorService.ForecastSprint",
     "OrchestratorService.ForecastBacklog",
     "OrchestratorService.GetForecastCalibration",
-    "OrchestratorService.ListStrategies",
-    "OrchestratorService.EvolveStrategies",
 }
 # What a good request is answered if that is no OK: history that the sample has not.
 GOOD_BUT_REFUSED: dict[str, str] = {}

@@ -8,8 +8,9 @@ import pytest
 from services.orchestrator.domain.decision import decide_rule_based
 from services.orchestrator.domain.episode import describe, reassess, remember
 from services.orchestrator.domain.likeness import Traits, traits_of
+from services.orchestrator.domain.outcome import Outcome
 from services.orchestrator.domain.situation import Analysis, Options, Patterns, Trend
-from tests.unit.test_orchestrator_domain import FINISHED, analysis, outcome, record
+from tests.unit.test_orchestrator_domain import FINISHED, NOW, analysis, record
 
 
 def in_words(seen: Analysis) -> str:
@@ -57,7 +58,8 @@ def test_traits_of_a_situation() -> None:
 def test_an_outcome_settles_the_quality_of_its_episode() -> None:
     nothing_done = record(analysis())
     doubtful = replace(remember(uuid4(), nothing_done), quality_score=0.5)
-    assert reassess(replace(doubtful, outcome=outcome(6, 8))).quality_score == 1
-    empty = reassess(replace(doubtful, outcome=replace(outcome(6, 8), completion_rate=None)))
+    outcome = Outcome("P-S01", 0.75, 8, 6, 0, 0, 40, 0, NOW)
+    assert reassess(replace(doubtful, outcome=outcome)).quality_score == 1
+    empty = reassess(replace(doubtful, outcome=replace(outcome, completion_rate=None)))
     assert not empty.retrievable
     assert empty.quality_findings == ("The sprint held no task when it closed.",)

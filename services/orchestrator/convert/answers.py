@@ -49,6 +49,7 @@ def from_episode(episode: Episode) -> episode_pb2.Episode:
         retrievable=episode.retrievable,
         embedding_state=episode_pb2.EpisodeEmbeddingState.Value(f"EPISODE_EMBEDDING_STATE_{state}"),
         embedding_model=episode.embedding_model,
+        strategy_ids=map(str, record.strategy_ids),
         create_time=from_time(episode.create_time),
         outcome_time=from_time(episode.outcome_time),
     )

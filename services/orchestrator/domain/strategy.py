@@ -23,14 +23,13 @@ class StrategyState(StrEnum):
 class Feature(StrEnum):
     """What conditions are about: few figures, each known before the sprint, that say how much the rules ask of a team.
 
-    TEAM_SIZE: people. CLOSED_SPRINTS: how many the history holds. COMPLETION_RATE: mean of these, 0 to 1.
-    LOAD: tasks that the rules plan per person-day of the sprint. RELATIVE_LOAD: the same per week, as a share of what
-    the closed sprints completed per week: 1 asks for what the team did so far, 2 for twice that.
+    TEAM_SIZE: people. CLOSED_SPRINTS: how many the history holds. LOAD: tasks that the rules plan per person-day of the
+    sprint. RELATIVE_LOAD: their tasks per week as a multiple of what the closed sprints completed per week: 1 asks for
+    what the team did so far, 2 for twice that.
     """
 
     TEAM_SIZE = "team_size"
     CLOSED_SPRINTS = "closed_sprints"
-    COMPLETION_RATE = "completion_rate"
     LOAD = "load"
     RELATIVE_LOAD = "relative_load"
 
@@ -102,8 +101,6 @@ def features(analysis: Analysis, rule_based: Decision) -> Features:
     }
     if traits.load is not None:
         found[Feature.LOAD] = traits.load
-    if patterns and patterns.completion_rate is not None:
-        found[Feature.COMPLETION_RATE] = patterns.completion_rate
     if traits.relative_load is not None:
         found[Feature.RELATIVE_LOAD] = traits.relative_load
     return found

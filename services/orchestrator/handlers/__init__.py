@@ -6,9 +6,15 @@ from services.orchestrator.handlers.episodes import EpisodeHandlers
 from services.orchestrator.handlers.modes import ModeHandlers
 from services.orchestrator.handlers.orchestrations import OrchestrationHandlers
 from services.orchestrator.handlers.schedules import ScheduleHandlers
+from services.orchestrator.handlers.strategies import StrategyHandlers
 
 
 class OrchestratorHandlers(
-    OrchestrationHandlers, ModeHandlers, EpisodeHandlers, ScheduleHandlers, OrchestratorServiceServicer
+    OrchestrationHandlers,
+    ModeHandlers,
+    EpisodeHandlers,
+    StrategyHandlers,
+    ScheduleHandlers,
+    OrchestratorServiceServicer,
 ):
     """The RPCs of dsm.orchestrator.v1.OrchestratorService, by what they do."""

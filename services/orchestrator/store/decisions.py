@@ -12,6 +12,7 @@ from services.kit.errors import Aborted
 from services.kit.paging import Page
 from services.orchestrator.domain.decision import DecisionSource
 from services.orchestrator.domain.episode import Episode
+from services.orchestrator.store import strategies
 from services.orchestrator.store.rows import SELECT, record_json, to_episode, where
 
 _INSERT_DECISION = """
@@ -20,9 +21,11 @@ _INSERT_DECISION = """
 """
 _INSERT_EPISODE = """
     INSERT INTO episode (episode_id, decision_id, project_id, context_text, quality_score, quality_findings,
-                         create_time, team_size, load, velocity, duration_weeks, relative_load)
+                         create_time, team_size, load, velocity, duration_weeks, relative_load, rule_tasks,
+                         closed_sprints)
     VALUES (%(episode_id)s, %(decision_id)s, %(project_id)s, %(context_text)s, %(quality_score)s, %(quality_findings)s,
-            %(create_time)s, %(team_size)s, %(load)s, %(velocity)s, %(duration_weeks)s, %(relative_load)s)
+            %(create_time)s, %(team_size)s, %(load)s, %(velocity)s, %(duration_weeks)s, %(relative_load)s,
+            %(rule_tasks)s, %(closed_sprints)s)
 """
 _UPDATE = """
     WITH revised AS (
@@ -93,8 +96,13 @@ async def insert(tx: WriteHandle, episode: Episode, fingerprint: bytes | None) -
             "quality_findings": list(episode.quality_findings),
             "create_time": episode.create_time,
             **asdict(episode.traits),
+            "rule_tasks": record.rule_based.tasks_to_assign,
+            "closed_sprints": record.analysis.patterns.closed_sprints if record.analysis.patterns else 0,
         },
     )
+    # A decision that does nothing applies nothing either.
+    if record.pending and record.strategy_ids:
+        await strategies.applied(tx, record.strategy_ids)
 
 
 async def update(tx: WriteHandle, episode: Episode, retry_seconds: float) -> None:
