@@ -107,17 +107,19 @@ class Proxy:
         sender = asyncio.create_task(self._send(waiting, writer))
         try:
             while data := await reader.read(_CHUNK):
-                waiting.put_nowait((time.monotonic() + self._delay, data))
+                waiting.put_nowait((time.monotonic(), data))
         except OSError:
             pass
-        waiting.put_nowait((time.monotonic() + self._delay, b""))
+        waiting.put_nowait((time.monotonic(), b""))
         await sender
 
     async def _send(self, waiting: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while True:
-                due, data = await waiting.get()
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                came, data = await waiting.get()
+                # In small steps, so that what waits goes on at once when it is healed.
+                while (left := came + self._delay - time.monotonic()) > 0:
+                    await asyncio.sleep(min(left, 0.05))
                 await self._flowing.wait()
                 if not data:
                     break
