@@ -13,6 +13,7 @@ from prometheus_client import start_http_server
 
 from services.kit import failpoint
 from services.kit.admin import AdminHandlers
+from services.kit.connections import too_many
 from services.kit.database import Database
 from services.kit.gate import DatabaseOf, Gate
 from services.kit.service import Service, StatefulService
@@ -59,8 +60,10 @@ class Server:
         return not any(service.not_ready for service in self._services)
 
     async def start(self) -> None:
-        """Listen and start every service; `port` tells where."""
+        """Listen and start every service; `port` tells where. ServerError if their pools are more than fits."""
         await failpoint.reach(failpoint.SERVER_BEFORE_START)
+        if sentence := await too_many([s.database for s in self._services if isinstance(s, StatefulService)]):
+            raise ServerError(sentence)
         for service in self._services:
             await service.start()
         await self._publish_health()

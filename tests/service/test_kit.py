@@ -20,14 +20,15 @@ from psycopg.rows import scalar_row
 
 from services.kit import tables
 from services.kit.callee import Callee
+from services.kit.connections import too_many
 from services.kit.database import Database, WriteHandle
 from services.kit.errors import AlreadyExists, DependencyUnavailable, NotFound, Overloaded
 from services.kit.inbox import Consumer, Subscription
 from services.kit.outbox import Relay
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
-from services.kit.server import Server
-from services.kit.service import Service
-from services.kit.settings import ProcessSettings, ServiceSettings
+from services.kit.server import Server, ServerError
+from services.kit.service import Service, StatefulService
+from services.kit.settings import ProcessSettings, ServiceSettings, StatefulSettings
 from services.kit.stream import Stream
 from services.local.nats import NatsServer
 from services.local.process import choose_port
@@ -338,6 +339,21 @@ async def test_a_restarted_database_costs_reads_nothing(stack: Stack) -> None:
     async with database.write(keyed=False) as tx:
         assert await tx.value("SELECT 2") == 2
     await database.close()
+
+
+async def test_pools_that_do_not_fit_stop_the_start(stack: Stack) -> None:
+    def service(name: str, url: str) -> StatefulService:
+        settings = StatefulSettings(database_url=url, nats_url=stack.nats.url, pool_size=70)
+        return StatefulService(name, settings)
+
+    url = stack.postgres.url("postgres")
+    one, other = service("project", url), service("backlog", url)
+    assert await too_many([one.database]) is None
+    nobody = service("sprint", f"postgresql://127.0.0.1:{choose_port(0, 0)}/dsm_sprint")
+    assert await too_many([nobody.database, nobody.database]) is None, "one that does not answer stops no start"
+    server = Server([one, other], ProcessSettings(port=0, metrics_port=-1))
+    with pytest.raises(ServerError):
+        await server.start()
 
 
 # --- outbox and inbox ---------------------------------------------------------------------------
