@@ -36,11 +36,6 @@ class Client:
         self.rng = rng
         self._insistent = insistent
 
-    async def play(self, commands: int) -> None:
-        """Send so many commands, one after the other."""
-        for command in self.rng.choices(list(COMMANDS), list(COMMANDS.values()), k=commands):
-            await command(self, self.rng.choices(self.stage.grounds, (3, 1))[0])
-
     async def tell(self, name: str, request: Any) -> Any:
         """Send a command: some with a request_id, and of these some twice at once; a dry run keeps no answer."""
         times = 1
