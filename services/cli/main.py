@@ -46,6 +46,7 @@ _COMMANDS = {
     "board": "board",
     "report": "report",
     "decide": "decide",
+    "schedule": "schedule",
     "demo": "demo",
 }
 

@@ -2,14 +2,18 @@
 
 from typing import Annotated
 
+import grpc
 import typer
 from dsm.chronicle.v1.note_pb2 import DailyScrumReport
 from dsm.sprint.v1.sprint_service_pb2 import RunDailyScrumRequest
 from rich.console import Console
 
-from services.cli.client import TargetOption, connect
+from services.cli.client import TargetOption, connect, failure
 from services.cli.lookup import Names, name, names_of, open_sprint
-from services.cli.output import JsonOption, escape, out, print_json, table
+from services.cli.output import JsonOption, err, escape, out, print_json, table
+
+# A schedule knows neither holidays nor that the sprint closed a moment ago.
+_NO_SCRUM_TODAY = {"NOT_A_WORKING_DAY", "DATE_OUT_OF_RANGE", "SPRINT_NOT_IN_PROGRESS"}
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +38,12 @@ def scrum(
     seed: Annotated[
         int, typer.Option(help="The same seed gives the same simulation.", show_default="by sprint and day")
     ] = 0,
+    scheduled: Annotated[
+        bool,
+        typer.Option(
+            "--scheduled", help="For schedules: a day off, or a sprint that is not under way, is no failure then."
+        ),
+    ] = False,
     target: TargetOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -44,7 +54,14 @@ def scrum(
     with connect(target) as dsm:
         found = open_sprint(dsm, sprint)
         request = RunDailyScrumRequest(sprint_id=found.sprint_id, report_date=date, simulate=simulate, seed=seed)
-        answer = dsm.sprint.RunDailyScrum(request)
+        try:
+            answer = dsm.sprint.RunDailyScrum(request)
+        except grpc.RpcError as error:
+            failed = failure(error)
+            if not scheduled or failed.reason not in _NO_SCRUM_TODAY:
+                raise
+            err.print(escape(failed.message))
+            return
         names = {} if as_json else names_of(dsm, found.project_id)
     if as_json:
         print_json(answer)

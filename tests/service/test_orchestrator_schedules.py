@@ -402,13 +402,9 @@ async def test_a_schedule_of_orchestrations_is_set_and_read(dsm: Dsm) -> None:
 
 async def test_bad_schedules_of_orchestrations(dsm: Dsm) -> None:
     await dsm.project("SCH-BAD")
-    for schedule, options, field in (
-        ("daily", {}, "schedule"),
-        ("0 6 * * *", {"schedule": "0 14 * *"}, "options.schedule"),
-    ):
-        failed = await refused(
-            _set(dsm, "SCH-BAD", schedule, enabled=True, options=decision_pb2.OrchestrateOptions(**options))
-        )
+    for schedule, daily, field in (("daily", "", "schedule"), ("0 6 * * *", "0 14 * *", "options.schedule")):
+        options = decision_pb2.OrchestrateOptions(schedule=daily)
+        failed = await refused(_set(dsm, "SCH-BAD", schedule, enabled=True, options=options))
         assert (failed.reason, failed.metadata["field"]) == ("SCHEDULE_INVALID", field)
     failed = await refused(_set(dsm, "SCH-NOBODY", enabled=True))
     assert failed.reason == "PROJECT_NOT_FOUND"

@@ -110,6 +110,7 @@ _TAKE_TURN = """
     WHERE turn.holder = excluded.holder OR turn.lease_time < now()
     RETURNING true
 """
+_END_TURN = "DELETE FROM turn WHERE name = %(name)s AND holder = %(holder)s"
 
 
 async def find_wish(read: ReadHandle, project_id: str) -> Wish | None:
@@ -206,6 +207,11 @@ async def settle(tx: WriteHandle, jobs: Sequence[CronJob]) -> None:
 async def take_turn(tx: WriteHandle, name: str, holder: object, seconds: float) -> bool:
     """Take or keep the turn for something that one process at a time does; False if another has it."""
     return bool(await tx.value(_TAKE_TURN, {"name": name, "holder": holder, "seconds": seconds}))
+
+
+async def end_turn(tx: WriteHandle, name: str, holder: object) -> None:
+    """Let the turn go, so that nobody waits for its end."""
+    await tx.execute(_END_TURN, {"name": name, "holder": holder})
 
 
 def _new_job(row: Row, now: datetime) -> Row:

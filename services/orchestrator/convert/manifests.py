@@ -1,0 +1,112 @@
+"""The CronJob of Kubernetes that holds the daily scrums of one sprint."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.orchestrator.domain.schedule import CronJob, Policy, kubernetes_schedule
+
+# What marks a CronJob as the orchestrator's: nothing else is ever changed or deleted.
+MANAGED_BY = "dsm-orchestrator"
+DIGEST = "dsm/digest"
+_BACKOFF_LIMIT = 3
+_ACTIVE_SECONDS = 300
+_KEPT_SUCCEEDED, _KEPT_FAILED = 1, 3
+
+
+@dataclass(frozen=True)
+class Template:
+    """What all CronJobs of an installation have in common."""
+
+    namespace: str
+    instance: str
+    image: str
+    pull_policy: str
+    sprint_address: str
+    service_account: str
+    cpu: str
+    memory: str
+    policy: Policy
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """By which this installation's CronJobs are found again."""
+        return {
+            "app.kubernetes.io/name": "dsm",
+            "app.kubernetes.io/component": "daily-scrum",
+            "app.kubernetes.io/instance": self.instance,
+            "app.kubernetes.io/managed-by": MANAGED_BY,
+        }
+
+    @property
+    def selector(self) -> str:
+        """The labels as a selector."""
+        return ",".join(f"{name}={value}" for name, value in self.labels.items())
+
+
+def manifest(job: CronJob, template: Template, now: datetime) -> dict[str, Any]:
+    """The CronJob: one run at a time, nothing but the call, as little right as there is.
+
+    After the last day of the sprint, which waits to be closed, it is suspended. Its digest tells whether it is as it
+    should be without comparing what Kubernetes has filled in.
+    """
+    labels = template.labels | {"dsm/project": job.project_id, "dsm/sprint": job.sprint_id}
+    spec = {
+        "schedule": kubernetes_schedule(job.timer.schedule),
+        "timeZone": job.timer.time_zone,
+        "suspend": job.timer.next_after(now) is None,
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": int(template.policy.patience.total_seconds()),
+        "successfulJobsHistoryLimit": _KEPT_SUCCEEDED,
+        "failedJobsHistoryLimit": _KEPT_FAILED,
+        "jobTemplate": {
+            "metadata": {"labels": labels},
+            "spec": {
+                "backoffLimit": _BACKOFF_LIMIT,
+                "activeDeadlineSeconds": _ACTIVE_SECONDS,
+                "template": {"metadata": {"labels": labels}, "spec": _pod(job, template)},
+            },
+        },
+    }
+    digest = hashlib.sha256(json.dumps([labels, spec], sort_keys=True).encode()).hexdigest()
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {
+            "name": job.name,
+            "namespace": template.namespace,
+            "labels": labels,
+            "annotations": {DIGEST: digest},
+        },
+        "spec": spec,
+    }
+
+
+def _pod(job: CronJob, template: Template) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        # It calls the sprint service, not Kubernetes.
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": "daily-scrum",
+                "image": template.image,
+                "imagePullPolicy": template.pull_policy,
+                "command": ["dsm", "scrum", job.sprint_id],
+                "args": ["--scheduled", "--json", "--target", template.sprint_address],
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "resources": {
+                    "requests": {"cpu": template.cpu, "memory": template.memory},
+                    "limits": {"memory": template.memory},
+                },
+            }
+        ],
+    }
+    return pod | ({"serviceAccountName": template.service_account} if template.service_account else {})
