@@ -57,6 +57,7 @@ def encode_patterns(project_id: str, found: Patterns) -> pb.ProjectPatterns:
         p85_cycle_time=_days(found.cycle.p85_days),
         closed_sprints=found.figures.closed_sprints,
         average_sprint_duration_days=found.closed.average_days,
+        last_note_time=from_time(found.figures.last_note_time),
     )
 
 

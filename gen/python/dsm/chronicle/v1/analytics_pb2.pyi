@@ -194,6 +194,7 @@ class ProjectPatterns(_message.Message):
     P85_CYCLE_TIME_FIELD_NUMBER: _builtins.int
     CLOSED_SPRINTS_FIELD_NUMBER: _builtins.int
     AVERAGE_SPRINT_DURATION_DAYS_FIELD_NUMBER: _builtins.int
+    LAST_NOTE_TIME_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """The project."""
     daily_scrum_count: _builtins.int
@@ -226,6 +227,10 @@ class ProjectPatterns(_message.Message):
     def p85_cycle_time(self) -> _duration_pb2.Duration:
         """Time within which 85 % of the tasks were completed; absent = none completed."""
 
+    @_builtins.property
+    def last_note_time(self) -> _timestamp_pb2.Timestamp:
+        """When the newest note of the project was stored; absent = there is none."""
+
     def __init__(
         self,
         *,
@@ -241,10 +246,11 @@ class ProjectPatterns(_message.Message):
         p85_cycle_time: _duration_pb2.Duration | None = ...,
         closed_sprints: _builtins.int = ...,
         average_sprint_duration_days: _builtins.float | None = ...,
+        last_note_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_average_completion_rate", b"_average_completion_rate", "_average_sprint_duration_days", b"_average_sprint_duration_days", "_typical_completion_rate", b"_typical_completion_rate", "average_completion_rate", b"average_completion_rate", "average_sprint_duration_days", b"average_sprint_duration_days", "median_cycle_time", b"median_cycle_time", "p85_cycle_time", b"p85_cycle_time", "typical_completion_rate", b"typical_completion_rate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_average_completion_rate", b"_average_completion_rate", "_average_sprint_duration_days", b"_average_sprint_duration_days", "_typical_completion_rate", b"_typical_completion_rate", "average_completion_rate", b"average_completion_rate", "average_sprint_duration_days", b"average_sprint_duration_days", "last_note_time", b"last_note_time", "median_cycle_time", b"median_cycle_time", "p85_cycle_time", b"p85_cycle_time", "typical_completion_rate", b"typical_completion_rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_completion_rate", b"_average_completion_rate", "_average_sprint_duration_days", b"_average_sprint_duration_days", "_typical_completion_rate", b"_typical_completion_rate", "average_completion_rate", b"average_completion_rate", "average_sprint_duration_days", b"average_sprint_duration_days", "closed_sprints", b"closed_sprints", "common_retrospective_action_items", b"common_retrospective_action_items", "daily_scrum_count", b"daily_scrum_count", "median_cycle_time", b"median_cycle_time", "p85_cycle_time", b"p85_cycle_time", "patterns_analysis_summary", b"patterns_analysis_summary", "project_id", b"project_id", "retrospective_count", b"retrospective_count", "total_tasks_completed_in_daily_scrums", b"total_tasks_completed_in_daily_scrums", "typical_completion_rate", b"typical_completion_rate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_completion_rate", b"_average_completion_rate", "_average_sprint_duration_days", b"_average_sprint_duration_days", "_typical_completion_rate", b"_typical_completion_rate", "average_completion_rate", b"average_completion_rate", "average_sprint_duration_days", b"average_sprint_duration_days", "closed_sprints", b"closed_sprints", "common_retrospective_action_items", b"common_retrospective_action_items", "daily_scrum_count", b"daily_scrum_count", "last_note_time", b"last_note_time", "median_cycle_time", b"median_cycle_time", "p85_cycle_time", b"p85_cycle_time", "patterns_analysis_summary", b"patterns_analysis_summary", "project_id", b"project_id", "retrospective_count", b"retrospective_count", "total_tasks_completed_in_daily_scrums", b"total_tasks_completed_in_daily_scrums", "typical_completion_rate", b"typical_completion_rate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__average_completion_rate: _TypeAlias = _typing.Literal["average_completion_rate"]  # noqa: Y015
     _WhichOneofArgType__average_completion_rate: _TypeAlias = _typing.Literal["_average_completion_rate", b"_average_completion_rate"]  # noqa: Y015

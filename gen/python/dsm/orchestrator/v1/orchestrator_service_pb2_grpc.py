@@ -228,28 +228,32 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDecisionImpact(self, request, context):
-        """Compares the outcomes of enhanced and rule-based decisions. Errors: PROJECT_NOT_FOUND.
+        """Compares the outcomes of enhanced and rule-based decisions, as the chronicle has them. Errors: PROJECT_NOT_FOUND,
+        VALIDATION_FAILED, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetInsights(self, request, context):
-        """Returns history, similar projects and risk of a project, and does nothing. Errors: PROJECT_NOT_FOUND.
+        """Returns history, similar projects and risk of a project, and does nothing. Parts whose service is away are left
+        out and named. Errors: PROJECT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AnalyzeSimilarProjects(self, request, context):
-        """Compares a project with the others in detail. Errors: PROJECT_NOT_FOUND.
+        """Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
+        said. Errors: PROJECT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetVelocityTrends(self, request, context):
-        """Returns how the pace of a team develops. Errors: PROJECT_NOT_FOUND.
+        """Returns how the pace of a team develops; with the chronicle away, nothing is known, and that is said.
+        Errors: PROJECT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,13 +70,21 @@ class OrchestratorServiceStub:
     PAGE_TOKEN_INVALID.
     """
     GetDecisionImpact: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDecisionImpactRequest, _orchestrator_service_pb2.GetDecisionImpactResponse]
-    """Compares the outcomes of enhanced and rule-based decisions. Errors: PROJECT_NOT_FOUND."""
+    """Compares the outcomes of enhanced and rule-based decisions, as the chronicle has them. Errors: PROJECT_NOT_FOUND,
+    VALIDATION_FAILED, DEPENDENCY_UNAVAILABLE.
+    """
     GetInsights: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetInsightsRequest, _orchestrator_service_pb2.GetInsightsResponse]
-    """Returns history, similar projects and risk of a project, and does nothing. Errors: PROJECT_NOT_FOUND."""
+    """Returns history, similar projects and risk of a project, and does nothing. Parts whose service is away are left
+    out and named. Errors: PROJECT_NOT_FOUND.
+    """
     AnalyzeSimilarProjects: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.AnalyzeSimilarProjectsRequest, _orchestrator_service_pb2.AnalyzeSimilarProjectsResponse]
-    """Compares a project with the others in detail. Errors: PROJECT_NOT_FOUND."""
+    """Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
+    said. Errors: PROJECT_NOT_FOUND.
+    """
     GetVelocityTrends: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetVelocityTrendsRequest, _orchestrator_service_pb2.GetVelocityTrendsResponse]
-    """Returns how the pace of a team develops. Errors: PROJECT_NOT_FOUND."""
+    """Returns how the pace of a team develops; with the chronicle away, nothing is known, and that is said.
+    Errors: PROJECT_NOT_FOUND.
+    """
     GetDataQuality: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDataQualityRequest, _orchestrator_service_pb2.GetDataQualityResponse]
     """Says how much history a project has and how good it is. Errors: PROJECT_NOT_FOUND."""
     GetIntelligenceHealth: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetIntelligenceHealthRequest, _orchestrator_service_pb2.GetIntelligenceHealthResponse]
@@ -146,13 +154,21 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     PAGE_TOKEN_INVALID.
     """
     GetDecisionImpact: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDecisionImpactRequest, _orchestrator_service_pb2.GetDecisionImpactResponse]  # type: ignore[assignment]
-    """Compares the outcomes of enhanced and rule-based decisions. Errors: PROJECT_NOT_FOUND."""
+    """Compares the outcomes of enhanced and rule-based decisions, as the chronicle has them. Errors: PROJECT_NOT_FOUND,
+    VALIDATION_FAILED, DEPENDENCY_UNAVAILABLE.
+    """
     GetInsights: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetInsightsRequest, _orchestrator_service_pb2.GetInsightsResponse]  # type: ignore[assignment]
-    """Returns history, similar projects and risk of a project, and does nothing. Errors: PROJECT_NOT_FOUND."""
+    """Returns history, similar projects and risk of a project, and does nothing. Parts whose service is away are left
+    out and named. Errors: PROJECT_NOT_FOUND.
+    """
     AnalyzeSimilarProjects: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.AnalyzeSimilarProjectsRequest, _orchestrator_service_pb2.AnalyzeSimilarProjectsResponse]  # type: ignore[assignment]
-    """Compares a project with the others in detail. Errors: PROJECT_NOT_FOUND."""
+    """Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
+    said. Errors: PROJECT_NOT_FOUND.
+    """
     GetVelocityTrends: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetVelocityTrendsRequest, _orchestrator_service_pb2.GetVelocityTrendsResponse]  # type: ignore[assignment]
-    """Returns how the pace of a team develops. Errors: PROJECT_NOT_FOUND."""
+    """Returns how the pace of a team develops; with the chronicle away, nothing is known, and that is said.
+    Errors: PROJECT_NOT_FOUND.
+    """
     GetDataQuality: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDataQualityRequest, _orchestrator_service_pb2.GetDataQualityResponse]  # type: ignore[assignment]
     """Says how much history a project has and how good it is. Errors: PROJECT_NOT_FOUND."""
     GetIntelligenceHealth: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetIntelligenceHealthRequest, _orchestrator_service_pb2.GetIntelligenceHealthResponse]  # type: ignore[assignment]
@@ -279,7 +295,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_service_pb2.GetDecisionImpactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.GetDecisionImpactResponse, _abc.Awaitable[_orchestrator_service_pb2.GetDecisionImpactResponse]]:
-        """Compares the outcomes of enhanced and rule-based decisions. Errors: PROJECT_NOT_FOUND."""
+        """Compares the outcomes of enhanced and rule-based decisions, as the chronicle has them. Errors: PROJECT_NOT_FOUND,
+        VALIDATION_FAILED, DEPENDENCY_UNAVAILABLE.
+        """
 
     @_abc_1.abstractmethod
     def GetInsights(
@@ -287,7 +305,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_service_pb2.GetInsightsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.GetInsightsResponse, _abc.Awaitable[_orchestrator_service_pb2.GetInsightsResponse]]:
-        """Returns history, similar projects and risk of a project, and does nothing. Errors: PROJECT_NOT_FOUND."""
+        """Returns history, similar projects and risk of a project, and does nothing. Parts whose service is away are left
+        out and named. Errors: PROJECT_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def AnalyzeSimilarProjects(
@@ -295,7 +315,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_service_pb2.AnalyzeSimilarProjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.AnalyzeSimilarProjectsResponse, _abc.Awaitable[_orchestrator_service_pb2.AnalyzeSimilarProjectsResponse]]:
-        """Compares a project with the others in detail. Errors: PROJECT_NOT_FOUND."""
+        """Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
+        said. Errors: PROJECT_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def GetVelocityTrends(
@@ -303,7 +325,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_service_pb2.GetVelocityTrendsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.GetVelocityTrendsResponse, _abc.Awaitable[_orchestrator_service_pb2.GetVelocityTrendsResponse]]:
-        """Returns how the pace of a team develops. Errors: PROJECT_NOT_FOUND."""
+        """Returns how the pace of a team develops; with the chronicle away, nothing is known, and that is said.
+        Errors: PROJECT_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def GetDataQuality(

@@ -235,6 +235,13 @@ export declare type ProjectPatterns = Message<"dsm.chronicle.v1.ProjectPatterns"
    * @generated from field: optional double average_sprint_duration_days = 12;
    */
   averageSprintDurationDays?: number | undefined;
+
+  /**
+   * When the newest note of the project was stored; absent = there is none.
+   *
+   * @generated from field: google.protobuf.Timestamp last_note_time = 13;
+   */
+  lastNoteTime?: Timestamp | undefined;
 };
 
 /**

@@ -1595,7 +1595,8 @@ export declare const OrchestratorService: GenService<{
     output: typeof ListDecisionAuditResponseSchema;
   },
   /**
-   * Compares the outcomes of enhanced and rule-based decisions. Errors: PROJECT_NOT_FOUND.
+   * Compares the outcomes of enhanced and rule-based decisions, as the chronicle has them. Errors: PROJECT_NOT_FOUND,
+   * VALIDATION_FAILED, DEPENDENCY_UNAVAILABLE.
    *
    * @generated from rpc dsm.orchestrator.v1.OrchestratorService.GetDecisionImpact
    */
@@ -1605,7 +1606,8 @@ export declare const OrchestratorService: GenService<{
     output: typeof GetDecisionImpactResponseSchema;
   },
   /**
-   * Returns history, similar projects and risk of a project, and does nothing. Errors: PROJECT_NOT_FOUND.
+   * Returns history, similar projects and risk of a project, and does nothing. Parts whose service is away are left
+   * out and named. Errors: PROJECT_NOT_FOUND.
    *
    * @generated from rpc dsm.orchestrator.v1.OrchestratorService.GetInsights
    */
@@ -1615,7 +1617,8 @@ export declare const OrchestratorService: GenService<{
     output: typeof GetInsightsResponseSchema;
   },
   /**
-   * Compares a project with the others in detail. Errors: PROJECT_NOT_FOUND.
+   * Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
+   * said. Errors: PROJECT_NOT_FOUND.
    *
    * @generated from rpc dsm.orchestrator.v1.OrchestratorService.AnalyzeSimilarProjects
    */
@@ -1625,7 +1628,8 @@ export declare const OrchestratorService: GenService<{
     output: typeof AnalyzeSimilarProjectsResponseSchema;
   },
   /**
-   * Returns how the pace of a team develops. Errors: PROJECT_NOT_FOUND.
+   * Returns how the pace of a team develops; with the chronicle away, nothing is known, and that is said.
+   * Errors: PROJECT_NOT_FOUND.
    *
    * @generated from rpc dsm.orchestrator.v1.OrchestratorService.GetVelocityTrends
    */
