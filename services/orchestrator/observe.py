@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from dsm.backlog.v1 import backlog_service_pb2, backlog_service_pb2_grpc
 from dsm.chronicle.v1 import analytics_pb2, chronicle_service_pb2, chronicle_service_pb2_grpc
+from dsm.orchestrator.v1 import impact_pb2
+from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.project.v1 import project_pb2, project_service_pb2, project_service_pb2_grpc
 from dsm.sprint.v1 import sprint_pb2, sprint_service_pb2, sprint_service_pb2_grpc
 
@@ -28,6 +30,7 @@ from services.orchestrator.domain.situation import (
     Velocity,
     check_options,
 )
+from services.orchestrator.domain.survey import Chronicled, Comparison, Survey
 
 T = TypeVar("T")
 
@@ -104,6 +107,23 @@ class Observer:
         )
         return Glance(backlog, sprints, velocity, _named(degraded))
 
+    async def survey(self, project_id: str, threshold: float | None = None, limit: int = SIMILAR_PROJECTS) -> Survey:
+        """What is known of a project; PROJECT_NOT_FOUND if there is none. What is away is left out and named.
+
+        `limit` similar projects whose similarity is at least the threshold; None = as the chronicle thinks.
+        """
+        degraded: list[str] = []
+        _, velocity, chronicled, comparison, impediments, backlog, sprints = await _all_or_first_error(
+            _unless_away("project", lambda: self.project(project_id), degraded),
+            _unless_away(_CHRONICLE, lambda: self.velocity(project_id), degraded),
+            _unless_away(_CHRONICLE, lambda: self.chronicled(project_id), degraded),
+            _unless_away(_SIMILAR, lambda: self.compare(project_id, threshold, limit), degraded),
+            _unless_away(_CHRONICLE, lambda: self.impediments(project_id), degraded),
+            _unless_away("backlog", lambda: self.backlog(project_id), degraded),
+            _unless_away("sprint", lambda: self.open_sprints(project_id), degraded),
+        )
+        return Survey(velocity, chronicled, comparison, impediments, backlog, sprints, _named(degraded))
+
     async def project(self, project_id: str) -> project_pb2.Project:
         """The project; PROJECT_NOT_FOUND if there is none."""
         request = project_service_pb2.GetProjectRequest(project_id=project_id)
@@ -137,9 +157,23 @@ class Observer:
         answer = await self._sprint.call(self._sprints.ListSprints, request, sprint_service_pb2.ListSprintsResponse)
         return [neighbours.to_open_sprint(sprint) for sprint in answer.sprints]
 
-    async def velocity(self, project_id: str) -> Velocity:
-        """The closed sprints; none if the chronicle does not know the project."""
-        return neighbours.to_velocity((await self._velocity(project_id)).velocity)
+    async def velocity(self, project_id: str, sprints: int = HISTORY_SPRINTS) -> Velocity:
+        """The newest closed sprints; none if the chronicle does not know the project."""
+        return neighbours.to_velocity((await self._velocity(project_id, sprints)).velocity)
+
+    async def chronicled(self, project_id: str) -> Chronicled:
+        """What the chronicle has written down."""
+        return neighbours.to_chronicled((await self._patterns(project_id)).patterns)
+
+    async def impact(self, request: pb.GetDecisionImpactRequest) -> impact_pb2.DecisionImpact:
+        """How enhanced decisions did, as the chronicle has them; it must answer."""
+        wanted = chronicle_service_pb2.GetDecisionImpactRequest(
+            project_id=request.project_id, start_date=request.start_date, end_date=request.end_date
+        )
+        answer = await self._chronicle.call(
+            self._chronicles.GetDecisionImpact, wanted, chronicle_service_pb2.GetDecisionImpactResponse
+        )
+        return answer.impact
 
     async def impediments(self, project_id: str) -> tuple[str, ...]:
         """What blocked the project most often, most frequent first."""
@@ -150,6 +184,12 @@ class Observer:
         return tuple(group.label for group in answer.impediments.groups[:_IMPEDIMENTS])
 
     async def similar(self, project_id: str) -> tuple[SimilarProject, ...]:
+        """The projects that resemble one most, for a decision, which waits for them only a little."""
+        return (await self.compare(project_id)).projects
+
+    async def compare(
+        self, project_id: str, threshold: float | None = None, limit: int = SIMILAR_PROJECTS
+    ) -> Comparison:
         """The projects that resemble one most, each with its closed sprints and lessons.
 
         Raises DependencyUnavailable also if that takes too long; the time is not the callee's, so that a slow
@@ -158,29 +198,32 @@ class Observer:
         try:
             async with asyncio.timeout(SIMILAR_SECONDS):
                 request = chronicle_service_pb2.FindSimilarProjectsRequest(
-                    reference_project_id=project_id, max_results=SIMILAR_PROJECTS
+                    reference_project_id=project_id, similarity_threshold=threshold, max_results=limit
                 )
                 answer = await self._of_history(
                     self._chronicles.FindSimilarProjects, request, chronicle_service_pb2.FindSimilarProjectsResponse
                 )
-                return tuple(await asyncio.gather(*map(self._with_history, answer.similar_projects)))
+                found = await asyncio.gather(*map(self._with_history, answer.similar_projects))
+                return Comparison(tuple(found), answer.projects_compared, answer.embedding_model)
         except TimeoutError:
             raise DependencyUnavailable(
                 self._chronicle.name, "FindSimilarProjects", self._chronicle.breaker_state
             ) from None
 
     async def _with_history(self, found: analytics_pb2.SimilarProject) -> SimilarProject:
-        request = chronicle_service_pb2.GetProjectPatternsRequest(project_id=found.project_id)
-        velocity, patterns = await asyncio.gather(
-            self._velocity(found.project_id),
-            self._of_history(
-                self._chronicles.GetProjectPatterns, request, chronicle_service_pb2.GetProjectPatternsResponse
-            ),
-        )
+        velocity, patterns = await asyncio.gather(self._velocity(found.project_id), self._patterns(found.project_id))
         return neighbours.to_similar(found, velocity.velocity, patterns.patterns)
 
-    async def _velocity(self, project_id: str) -> chronicle_service_pb2.GetVelocityResponse:
-        request = chronicle_service_pb2.GetVelocityRequest(project_id=project_id, max_sprints=HISTORY_SPRINTS)
+    async def _patterns(self, project_id: str) -> chronicle_service_pb2.GetProjectPatternsResponse:
+        request = chronicle_service_pb2.GetProjectPatternsRequest(project_id=project_id)
+        return await self._of_history(
+            self._chronicles.GetProjectPatterns, request, chronicle_service_pb2.GetProjectPatternsResponse
+        )
+
+    async def _velocity(
+        self, project_id: str, sprints: int = HISTORY_SPRINTS
+    ) -> chronicle_service_pb2.GetVelocityResponse:
+        request = chronicle_service_pb2.GetVelocityRequest(project_id=project_id, max_sprints=sprints)
         return await self._of_history(self._chronicles.GetVelocity, request, chronicle_service_pb2.GetVelocityResponse)
 
     async def _of_history(self, method: Callable[..., Any], request: Any, response: type[T]) -> T:

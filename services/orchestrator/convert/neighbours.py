@@ -23,6 +23,7 @@ from services.orchestrator.domain.situation import (
     Trend,
     Velocity,
 )
+from services.orchestrator.domain.survey import Chronicled
 
 
 def to_memberships(members: Iterable[employee_pb2.TeamMember]) -> tuple[Membership, ...]:
@@ -82,6 +83,12 @@ def to_velocity(velocity: analytics_pb2.Velocity) -> Velocity:
         trend=_to_trend(velocity.trend),
         points_per_person_day=optional(velocity, "points_per_person_day"),
     )
+
+
+def to_chronicled(patterns: analytics_pb2.ProjectPatterns) -> Chronicled:
+    """What the chronicle has written down of a project."""
+    newest = to_time(patterns.last_note_time) if patterns.HasField("last_note_time") else None
+    return Chronicled(patterns.daily_scrum_count, patterns.retrospective_count, newest)
 
 
 def to_similar(
