@@ -1,16 +1,9 @@
 """kill -9 of the sprint service in the middle of planning ends in a whole sprint or in none."""
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
-import psutil
 import psycopg
 import pytest
 from dsm.backlog.v1 import backlog_service_pb2 as backlog_pb
@@ -21,53 +14,21 @@ from dsm.sprint.v1 import sprint_pb2, sprint_service_pb2_grpc
 from dsm.sprint.v1 import sprint_service_pb2 as sprint_pb
 
 from services.cli.client import failure
-from services.local.folder import StackState, read_state
+from services.local.folder import StackState
 from services.local.process import wait_until
+from tests.system.killing import channel_to, kill
 
 pytestmark = pytest.mark.slow
 
 TASKS = 400
-LEASE_SECONDS = "2"
 HEAL_SECONDS = 60.0
 # Parts of the time that an undisturbed planning takes, at which the process is killed.
 MOMENTS = (0.1, 0.35, 0.6, 0.85)
 _OPEN = (sprint_pb2.SPRINT_STATE_PLANNING, sprint_pb2.SPRINT_STATE_IN_PROGRESS, sprint_pb2.SPRINT_STATE_CLOSING)
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackState]:
-    """`dsm up --processes` in a folder of its own."""
-    folder = tmp_path_factory.mktemp("crash")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
-    environ |= {"DSM_DATA_DIR": str(folder), "DSM_SPRINT_SAGA_LEASE_SECONDS": LEASE_SECONDS}
-    command = [sys.executable, "-m", "services.cli", "up", "--processes", "--port", "0", "--metrics-port", "0"]
-    with (folder / "up.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, cwd=Path(__file__).parents[2])
-    try:
-        assert wait_until(lambda: "dsm demo" in (folder / "up.log").read_text(), 60), (folder / "up.log").read_text()
-        state = read_state(folder)
-        assert state
-        yield state
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _channel(machine: StackState, service: str) -> grpc.Channel:
-    return grpc.insecure_channel(machine.urls[service])
-
-
-def _kill(machine: StackState, service: str) -> None:
-    """kill -9 of the process that serves a service."""
-    for child in psutil.Process(machine.pid).children():
-        if child.cmdline()[-2:] == ["serve", service]:
-            child.send_signal(signal.SIGKILL)
-            return
-    raise AssertionError(f"nobody serves {service}")
-
-
 def _prepare(machine: StackState, project_id: str) -> None:
-    with _channel(machine, "project") as channel, _channel(machine, "backlog") as backlog_channel:
+    with channel_to(machine, "project") as channel, channel_to(machine, "backlog") as backlog_channel:
         projects = project_service_pb2_grpc.ProjectServiceStub(channel)
         project = project_pb2.Project(project_id=project_id, name=project_id)
         projects.CreateProject(project_pb.CreateProjectRequest(project=project))
@@ -84,7 +45,7 @@ def _prepare(machine: StackState, project_id: str) -> None:
 
 def _plan(machine: StackState, project_id: str) -> str:
     """Ask for a sprint of all tasks; what the client was told."""
-    with _channel(machine, "sprint") as channel:
+    with channel_to(machine, "sprint") as channel:
         stub = sprint_service_pb2_grpc.SprintServiceStub(channel)
         request = sprint_pb.StartSprintRequest(project_id=project_id, max_tasks=TASKS)
         try:
@@ -96,7 +57,7 @@ def _plan(machine: StackState, project_id: str) -> str:
 
 def _outcome(machine: StackState, project_id: str) -> str | None:
     """ "whole" or "none" once things are settled, None before; what agrees with neither is a failure later on."""
-    with _channel(machine, "sprint") as channel, _channel(machine, "backlog") as backlog_channel:
+    with channel_to(machine, "sprint") as channel, channel_to(machine, "backlog") as backlog_channel:
         sprints = sprint_service_pb2_grpc.SprintServiceStub(channel)
         backlogs = backlog_service_pb2_grpc.BacklogServiceStub(backlog_channel)
         try:
@@ -152,7 +113,7 @@ def test_a_killed_planning_is_whole_or_absent(machine: StackState) -> None:
         client = threading.Thread(target=lambda p=project_id, t=told: t.append(_plan(machine, p)))
         client.start()
         time.sleep(usual * moment)
-        _kill(machine, "sprint")
+        kill(machine, "sprint")
         client.join()
         outcome = _settled(machine, project_id)
         outcomes.append((moment, told[0], outcome))
