@@ -19,25 +19,14 @@ from services.orchestrator.domain.action import (
     plan,
     settle,
 )
-from services.orchestrator.domain.adjustment import (
-    AdjustmentState,
-    Recollection,
-    confidence_from,
-    confidence_of,
-    finalize,
-    gate,
-    propose,
-)
+from services.orchestrator.domain.adjustment import confidence_of
 from services.orchestrator.domain.decision import (
     Decision,
     DecisionMode,
-    DecisionSource,
-    ModeConfig,
     decide_rule_based,
 )
 from services.orchestrator.domain.episode import Metadata, Record, assess, remember, revise
 from services.orchestrator.domain.errors import DateOutOfRange, ScheduleInvalid
-from services.orchestrator.domain.outcome import Outcome
 from services.orchestrator.domain.outlook import predict
 from services.orchestrator.domain.situation import (
     Analysis,
@@ -261,89 +250,6 @@ def test_schedules_are_cron_expressions_of_five_fields(text: str, good: bool) ->
             check_options(Options(schedule=text), TODAY)
 
 
-# --- adjustments and the gate -----------------------------------------------------------------
-
-
-def outcome(completed: int, planned: int) -> Outcome:
-    return Outcome("P-S01", completed / planned, planned, completed, 0, 0, 40, 0, NOW)
-
-
-def recalled(*figures: tuple[int, int], project: str = "P", weeks: int = 2) -> tuple[Recollection, ...]:
-    return tuple(Recollection(uuid4(), project, 0.9, weeks, outcome(*pair)) for pair in figures)
-
-
-RULES = decide_rule_based(analysis(), Options())
-SURE = ModeConfig(0.75)
-
-
-def test_nothing_is_proposed_without_evidence() -> None:
-    none = Recollection(uuid4(), "P", 0.99, 2, None)
-    for evidence in ((), recalled((5, 8), (5, 8)), recalled((5, 8), (5, 8), (5, 8), project="Q"), (none,) * 5):
-        assert propose(RULES, analysis(), Options(), evidence, "P") == ()
-
-
-def test_nothing_is_proposed_if_no_sprint_is_started() -> None:
-    decision = decide_rule_based(analysis(unassigned=0), Options())
-    assert propose(decision, analysis(), Options(), recalled((5, 8), (5, 8), (5, 8)), "P") == ()
-
-
-def test_sprints_that_completed_all_they_had_are_no_evidence_for_fewer_tasks() -> None:
-    assert propose(RULES, analysis(), Options(), recalled((4, 4), (4, 4), (4, 4)), "P") == ()
-
-
-@pytest.mark.parametrize(
-    ("figures", "weeks", "options", "recommended"),
-    [
-        (((6, 8), (6, 8), (6, 9)), 2, Options(), 6),
-        # Completed in three weeks what is now to be done in two.
-        (((9, 12), (9, 12), (9, 12)), 3, Options(), 6),
-        # Never less than half, never more than half as much again, nor more than asked for or there are.
-        (((1, 8), (1, 8), (1, 8)), 2, Options(), 4),
-        (((30, 40), (30, 40), (30, 40)), 2, Options(), 8),
-        (((30, 30), (30, 30), (30, 30)), 2, Options(max_tasks_per_sprint=5), 5),
-    ],
-)
-def test_the_task_count_follows_what_like_sprints_completed(
-    figures: tuple[tuple[int, int], ...], weeks: int, options: Options, recommended: int
-) -> None:
-    rules = decide_rule_based(analysis(), options)
-    (found,) = propose(rules, analysis(), options, recalled(*figures, weeks=weeks), "P")
-    assert (found.original, found.recommended) == (rules.tasks_to_assign, recommended)
-
-
-@pytest.mark.parametrize(
-    ("config", "state", "tasks"),
-    [
-        (SURE, AdjustmentState.APPLIED, 6),
-        (ModeConfig(0.76), AdjustmentState.DROPPED, 8),
-        (ModeConfig(0.76, DecisionMode.HYBRID), AdjustmentState.ADVICE, 8),
-        (ModeConfig(0.75, DecisionMode.HYBRID), AdjustmentState.APPLIED, 6),
-        (ModeConfig(0.0, enable_task_count_adjustment=False), AdjustmentState.DROPPED, 8),
-    ],
-)
-def test_only_what_passes_the_gate_changes_the_decision(config: ModeConfig, state: AdjustmentState, tasks: int) -> None:
-    proposed = propose(RULES, analysis(), Options(), recalled((6, 8), (6, 8), (6, 8)), "P")
-    adjustments = gate(proposed, config)
-    final = finalize(RULES, adjustments)
-    assert adjustments[0].state is state
-    assert adjustments[0].applied_value == final.tasks_to_assign == tasks
-    assert confidence_of(adjustments, config.confidence_threshold).threshold_met == (state is AdjustmentState.APPLIED)
-    assert RULES.reasoning in final.reasoning
-
-
-def test_rules_alone_know_no_adjustments() -> None:
-    proposed = propose(RULES, analysis(), Options(), recalled((6, 8), (6, 8), (6, 8)), "P")
-    assert gate(proposed, ModeConfig(0, DecisionMode.RULE_BASED_ONLY)) == ()
-    assert confidence_of((), 0.75).overall is None
-
-
-@given(st.lists(st.floats(0.1, 100), min_size=2, max_size=50))
-def test_confidence_is_a_share_and_grows_with_the_number_of_equal_outcomes(values: list[float]) -> None:
-    assert 0 <= confidence_from(values) <= 1
-    assert confidence_from([5.0] * len(values)) == pytest.approx(len(values) / (len(values) + 1))
-    assert confidence_from(values) <= confidence_from([5.0] * len(values)) + 1e-9
-
-
 # --- actions ----------------------------------------------------------------------------------
 
 FINISHED = analysis(
@@ -353,6 +259,7 @@ FINISHED = analysis(
     active_sprint_pending=1,
 )
 OPEN = analysis(active_sprint_id="P-S01", active_sprint_state=SprintState.IN_PROGRESS, active_sprint_pending=1)
+RULES = decide_rule_based(analysis(), Options())
 DONE, SKIPPED, PENDING, FAILED = ActionState.DONE, ActionState.SKIPPED, ActionState.PENDING, ActionState.FAILED
 
 
@@ -468,14 +375,6 @@ def test_an_episode_of_a_failed_decision_is_kept_and_not_retrieved() -> None:
     assert not revised.retrievable
     assert revised.version == episode.version + 1
     assert not revised.record.pending
-
-
-def test_a_decision_is_enhanced_once_an_adjustment_was_applied() -> None:
-    proposed = propose(RULES, analysis(), Options(), recalled((6, 8), (6, 8), (6, 8)), "P")
-    found = record(analysis())
-    assert found.source is DecisionSource.RULE_BASED_ONLY
-    assert replace(found, adjustments=gate(proposed, SURE)).source is DecisionSource.INTELLIGENCE_ENHANCED
-    assert replace(found, adjustments=gate(proposed, ModeConfig(1))).source is DecisionSource.RULE_BASED_ONLY
 
 
 # --- outlook ----------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ _TASK_DEVIATION = 0.6
 _WALK = 0.07
 _STEP = 0.04
 _MARGIN = 2.0
+# No pace is a thousand times another: such figures are mistakes, and would only make the grid long.
+_FARTHEST = math.log(1000)
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,19 @@ class Pace:
 
     def quantile(self, chance: float) -> float:
         """The pace that the next sprint stays below with this chance."""
-        return math.exp(float(np.interp(chance, np.cumsum(self.following), self.logs)))
+        return math.exp(float(np.interp(chance, _summed(self.following), self.logs)))
 
     def level(self, chance: float) -> float:
         """The pace that the team's level is below with this chance."""
-        return math.exp(float(np.interp(chance, np.cumsum(self.levels), self.logs)))
+        return math.exp(float(np.interp(chance, _summed(self.levels), self.logs)))
 
     def level_below(self, pace: float) -> float:
         """Chance that the team's level is at most a pace, 0 to 1."""
-        return float(np.interp(math.log(pace), self.logs, np.cumsum(self.levels), left=0.0, right=1.0))
+        return float(np.interp(math.log(pace), self.logs, _summed(self.levels), left=0.0, right=1.0))
 
     def below(self, pace: float) -> float:
         """Chance that the next sprint stays below a pace, 0 to 1."""
-        return float(np.interp(math.log(pace), self.logs, np.cumsum(self.following), left=0.0, right=1.0))
+        return float(np.interp(math.log(pace), self.logs, _summed(self.following), left=0.0, right=1.0))
 
     def completed(self, pace: float) -> float:
         """Share of its work that a sprint of this load is expected to get done, 0 to 1: E[min(1, C / load)]."""
@@ -87,9 +89,10 @@ class Pace:
 
 def learn(past: Sequence[Work], prior: Prior, tasks: int) -> Pace:
     """The pace after the sprints, oldest first; `tasks` are about as many as the next sprint is to hold."""
-    seen = [math.log(work.pace) for work in past]
+    middle = math.log(prior.median)
+    seen = [min(max(math.log(work.pace), middle - _FARTHEST), middle + _FARTHEST) for work in past]
     logs = _grid(prior, seen)
-    level = np.outer(_DEVIATION_CHANCES, _normal(logs, math.log(prior.median), prior.deviation))
+    level = np.outer(_DEVIATION_CHANCES, _normal(logs, middle, prior.deviation))
     walk = _normal(logs[:, None], logs[None, :], _WALK)
     for work, log in zip(past, seen, strict=True):
         level = level @ walk.T
@@ -123,7 +126,8 @@ def _normal(logs: np.ndarray, middle: np.ndarray | float, deviation: float) -> n
 
 
 def _density(log: float, logs: np.ndarray, deviation: float) -> np.ndarray:
-    density: np.ndarray = np.exp(-0.5 * ((log - logs) / deviation) ** 2) / deviation
+    """Likelihood of what was seen for each level; never quite nothing, because figures can be wrong."""
+    density: np.ndarray = np.exp(-0.5 * ((log - logs) / deviation) ** 2) / deviation + 1e-12
     return density
 
 
@@ -143,3 +147,8 @@ def _above(log: float, logs: np.ndarray, deviation: float) -> np.ndarray:
 def _whole(chances: np.ndarray) -> np.ndarray:
     whole: np.ndarray = chances / chances.sum()
     return whole
+
+
+def _summed(chances: np.ndarray) -> np.ndarray:
+    summed: np.ndarray = np.minimum(1.0, np.cumsum(chances))
+    return summed
