@@ -6,7 +6,7 @@ from dsm.events.v1 import event_pb2, orchestrator_events_pb2
 
 from services.kit.clock import utc_now
 from services.kit.database import WriteHandle
-from services.orchestrator.convert import answers, neighbours, schedules
+from services.orchestrator.convert import answers, forecasts, neighbours, schedules
 from services.orchestrator.convert.strategies import from_strategy
 from services.orchestrator.domain.decision import ModeConfig
 from services.orchestrator.domain.episode import Episode, reassess
@@ -14,6 +14,7 @@ from services.orchestrator.domain.evolution import Change, credit
 from services.orchestrator.domain.schedule import Wish
 from services.orchestrator.domain.timetable import Timetable
 from services.orchestrator.store import episodes, strategies
+from services.orchestrator.store import forecasts as forecast_store
 from services.orchestrator.store import schedules as schedule_store
 
 
@@ -89,11 +90,16 @@ SPRINT_SUBJECTS = (
 
 
 async def apply(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
-    """Follow the sprints: those that open or end get or lose their cron jobs, those that close have an outcome."""
+    """Follow the sprints: those that open or end get or lose their cron jobs, those that close have an outcome.
+
+    What they came to also says how forecasts did.
+    """
     told = [schedules.to_told(event) for event in events]
     await schedule_store.track(tx, told)
     await schedule_store.sync(tx, sorted({sprint.project_id for sprint in told}), utc_now())
-    await _learn(tx, [event for event in events if event.HasField("sprint_closed")])
+    closed = [event for event in events if event.HasField("sprint_closed")]
+    await forecast_store.learn(tx, [forecasts.to_closing(event.sprint_closed) for event in closed])
+    await _learn(tx, closed)
 
 
 async def _learn(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:

@@ -1,18 +1,21 @@
 """Wiring of the orchestrator."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.orchestrator.v1 import orchestrator_service_pb2_grpc as grpc_pb
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from services.kit.clock import utc_now
 from services.kit.service import StatefulService
 from services.kit.settings import StatefulSettings
 from services.orchestrator import events
 from services.orchestrator.act import Actor
+from services.orchestrator.convert.manifests import Template
 from services.orchestrator.domain.decision import ModeConfig
 from services.orchestrator.domain.schedule import Keeping, MissedRuns, Policy, Runner
+from services.orchestrator.forecasting import Forecaster
 from services.orchestrator.handlers import OrchestratorHandlers
 from services.orchestrator.keeper import Keeper
 from services.orchestrator.learning import Learner
@@ -21,6 +24,8 @@ from services.orchestrator.observe import Observer
 from services.orchestrator.pipeline import Pipeline
 
 NAME = "orchestrator"
+# Where Kubernetes tells a pod its namespace.
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class OrchestratorSettings(StatefulSettings):
@@ -56,6 +61,42 @@ class OrchestratorSettings(StatefulSettings):
         default=86_400, ge=0, description="How late a missed run may still begin, with RUN_ONCE."
     )
     schedule_poll_seconds: float = Field(default=1, gt=0, description="How often is looked for what is due.")
+    # With schedule_runner = KUBERNETES:
+    kubernetes_api_url: str = Field(
+        default="",
+        description="Address of the Kubernetes API without TLS, as of `kubectl proxy`; empty = the pod's own.",
+    )
+    kubernetes_namespace: str = Field(default="", description="Namespace of the CronJobs; empty = the pod's own.")
+    kubernetes_sync_seconds: float = Field(
+        default=10, gt=0, description="How often the CronJobs are compared with what they should be."
+    )
+    cron_job_instance: str = Field(
+        default="dsm",
+        pattern="^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description="Tells the CronJobs of installations apart.",
+    )
+    cron_job_image: str = Field(
+        default="", validate_default=True, description="Image that the CronJobs run: the one with the dsm command."
+    )
+    cron_job_pull_policy: str = Field(
+        default="IfNotPresent", pattern="^(Always|IfNotPresent|Never)$", description="When nodes pull the image."
+    )
+    cron_job_service_account: str = Field(
+        default="",
+        description="Service account of the CronJobs, which needs no rights; empty = the namespace's default.",
+    )
+    cron_job_sprint_address: str = Field(
+        default="", description="Where the CronJobs call the sprint service; empty = sprint_address."
+    )
+    cron_job_cpu: str = Field(default="100m", description="CPU that a run requests.")
+    cron_job_memory: str = Field(default="256Mi", description="Memory that a run requests, and its limit.")
+
+    @field_validator("cron_job_image")
+    @classmethod
+    def _image_is_named(cls, image: str, info: ValidationInfo) -> str:
+        if not image and info.data.get("schedule_runner") is Runner.KUBERNETES:
+            raise ValueError("must name an image for schedule_runner = KUBERNETES")
+        return image
 
 
 SETTINGS = OrchestratorSettings
@@ -84,18 +125,20 @@ def build(settings: OrchestratorSettings) -> StatefulService:
         utc_now,
         default_mode=ModeConfig(settings.confidence_threshold),
     )
-    keeping = Keeping(settings.schedule_runner)
+    policy = Policy(settings.missed_runs, timedelta(seconds=settings.starting_deadline_seconds))
     keeper = Keeper(
         service.database,
         sprint,
         pipeline,
         utc_now,
-        policy=Policy(settings.missed_runs, timedelta(seconds=settings.starting_deadline_seconds)),
+        policy=policy,
         poll_seconds=settings.schedule_poll_seconds,
     )
+    keeping = Keeping(settings.schedule_runner, _namespace(settings))
     learner = Learner(service.database, utc_now, every_seconds=60 * settings.evolve_every_minutes)
+    forecaster = Forecaster(service.database, observer, project, sprint, utc_now)
     handlers = OrchestratorHandlers(  # type: ignore[abstract]
-        service.database, observer, memory, pipeline, learner, utc_now, keeping
+        service.database, observer, memory, pipeline, learner, forecaster, utc_now, keeping
     )
     service.serve(
         pb.DESCRIPTOR.services_by_name["OrchestratorService"],
@@ -110,4 +153,42 @@ def build(settings: OrchestratorSettings) -> StatefulService:
     service.run(keeper.keep_orchestrations)
     if settings.schedule_runner is Runner.SERVICE:
         service.run(keeper.keep_scrums)
+    else:
+        _keep_cluster(service, settings, policy)
     return service
+
+
+def _keep_cluster(service: StatefulService, settings: OrchestratorSettings, policy: Policy) -> None:
+    """Let CronJobs of Kubernetes hold the daily scrums."""
+    # Its models take seconds to load, so only where they are needed.
+    from services.orchestrator.cluster import Cluster
+
+    template = Template(
+        namespace=_namespace(settings),
+        instance=settings.cron_job_instance,
+        image=settings.cron_job_image,
+        pull_policy=settings.cron_job_pull_policy,
+        sprint_address=settings.cron_job_sprint_address or settings.sprint_address,
+        service_account=settings.cron_job_service_account,
+        cpu=settings.cron_job_cpu,
+        memory=settings.cron_job_memory,
+        policy=policy,
+    )
+    cluster = Cluster(
+        service.database,
+        template,
+        utc_now,
+        api_url=settings.kubernetes_api_url,
+        sync_seconds=settings.kubernetes_sync_seconds,
+    )
+    service.describers.append(cluster.describe)
+    service.run(cluster.keep_cron_jobs)
+
+
+def _namespace(settings: OrchestratorSettings) -> str:
+    """Where the CronJobs are: as set, else the pod's own namespace; "" where there are none."""
+    if settings.schedule_runner is Runner.SERVICE:
+        return ""
+    if settings.kubernetes_namespace:
+        return settings.kubernetes_namespace
+    return _POD_NAMESPACE.read_text().strip() if _POD_NAMESPACE.is_file() else "default"

@@ -61,3 +61,27 @@ class CronJobNotFound(NotFound):
 
     def __init__(self, project_id: str, name: str) -> None:
         super().__init__(f"{project_id} has no cron job {name!r}.", project_id=project_id, cron_job_name=name)
+
+
+class NotEnoughData(FailedPrecondition):
+    """History is too short for the figure asked for."""
+
+    reason = "NOT_ENOUGH_DATA"
+
+    def __init__(self, needed: int, have: int) -> None:
+        super().__init__(
+            f"A forecast needs {needed} closed sprint of the team, and there are {have}: close one first.",
+            needed=needed,
+            have=have,
+        )
+
+
+class SprintNotInProgress(FailedPrecondition):
+    """The sprint is not under way."""
+
+    reason = "SPRINT_NOT_IN_PROGRESS"
+
+    def __init__(self, sprint_id: str, state: str) -> None:
+        super().__init__(
+            f"{sprint_id} is {state}: only a sprint under way is forecast.", sprint_id=sprint_id, state=state
+        )

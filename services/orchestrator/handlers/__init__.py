@@ -3,6 +3,7 @@
 from dsm.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceServicer
 
 from services.orchestrator.handlers.episodes import EpisodeHandlers
+from services.orchestrator.handlers.forecasts import ForecastHandlers
 from services.orchestrator.handlers.modes import ModeHandlers
 from services.orchestrator.handlers.orchestrations import OrchestrationHandlers
 from services.orchestrator.handlers.schedules import ScheduleHandlers
@@ -14,6 +15,7 @@ class OrchestratorHandlers(
     ModeHandlers,
     EpisodeHandlers,
     StrategyHandlers,
+    ForecastHandlers,
     ScheduleHandlers,
     OrchestratorServiceServicer,
 ):

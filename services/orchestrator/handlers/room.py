@@ -5,6 +5,7 @@ from datetime import datetime
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.orchestrator.domain.schedule import Keeping
+from services.orchestrator.forecasting import Forecaster
 from services.orchestrator.learning import Learner
 from services.orchestrator.memory import Memory
 from services.orchestrator.observe import Observer
@@ -12,7 +13,7 @@ from services.orchestrator.pipeline import Pipeline
 
 
 class Room:
-    """Database, the look at other services, memory, decisions, learning, clock, and what runs daily scrums."""
+    """Database, the look at other services, memory, decisions, learning, forecasts, clock, what runs scrums."""
 
     def __init__(
         self,
@@ -21,6 +22,7 @@ class Room:
         memory: Memory,
         pipeline: Pipeline,
         learner: Learner,
+        forecaster: Forecaster,
         clock: Clock,
         keeping: Keeping,
     ) -> None:
@@ -29,6 +31,7 @@ class Room:
         self.memory = memory
         self.pipeline = pipeline
         self.learner = learner
+        self.forecaster = forecaster
         self.clock = clock
         self.keeping = keeping
 

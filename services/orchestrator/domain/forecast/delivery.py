@@ -21,7 +21,7 @@ _MOST_USUAL = 3.0
 _USUAL_DAYS = 14.0
 _DAYS_RANGE = (1.0, 60.0)
 # Sprints that the pooled quantiles are worth when they are mixed with the team's own deliveries.
-_POOLED_WORTH = 10.0
+_POOLED_WORTH = 15.0
 # Older sprints have no weight to speak of.
 _OWN_SPRINTS = 20
 
