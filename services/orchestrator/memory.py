@@ -55,9 +55,14 @@ class Memory:
         self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(embedding.channel)
         self._embed_seconds = embed_seconds
         self._retrieval_seconds = retrieval_seconds
-        self._cache = _Cache()
+        self.cache = Cache()
         self._wake = asyncio.Event()
-        self._model = ""
+        # By which model the last text was embedded; empty = none has been.
+        self.model = ""
+
+    async def answers(self) -> bool:
+        """Whether the embedding service takes calls."""
+        return await self._embedding.check() is not None
 
     async def recall(self, analysis: Analysis, rule_based: Decision, project_id: str) -> Recall:
         """The five episodes that say most about a situation; none, and why, if they cannot be had in time.
@@ -110,12 +115,12 @@ class Memory:
         return [*matches.values()][:RECALLED]
 
     async def _vector_of(self, text: str) -> tuple[Vector, bool]:
-        if kept := self._cache.get(text):
+        if kept := self.cache.get(text):
             return kept, True
         request = pb.EmbedRequest(text=text)
         answer = await self._embedding.call(self._stub.Embed, request, pb.EmbedResponse, timeout=self._embed_seconds)
         vector = Vector(answer.model, tuple(answer.embedding.values))
-        self._cache.put(text, vector)
+        self.cache.put(text, vector)
         await self._notice(answer.model)
         return vector, False
 
@@ -136,27 +141,39 @@ class Memory:
 
     async def _notice(self, model: str) -> None:
         """Have everything embedded again if the embedding service has changed its model."""
-        if model == self._model:
+        if model == self.model:
             return
-        self._cache.forget()
+        self.cache.forget()
         async with self._database.write(keyed=False) as tx:
             outdated = await episodes.outdate(tx, model)
-        self._model = model
+        self.model = model
         if outdated:
             log.info("memory.model_changed", model=model, episodes=outdated)
             self.wake()
 
 
-class _Cache:
+class Cache:
     """Vectors of the texts last asked for, each kept for an hour; the least recently kept goes first."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[str, tuple[float, Vector]] = OrderedDict()
+        self._asked = self._answered = 0
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of the look-ups since the start that it answered, 0 to 1; None = there was none."""
+        return self._answered / self._asked if self._asked else None
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def get(self, text: str) -> Vector | None:
         """The vector of a text, if it is kept and not too old."""
         kept_at, vector = self._entries.get(text, (0.0, None))
-        return vector if vector and time.monotonic() - kept_at < CACHE_SECONDS else None
+        found = vector if vector and time.monotonic() - kept_at < CACHE_SECONDS else None
+        self._asked += 1
+        self._answered += found is not None
+        return found
 
     def put(self, text: str, vector: Vector) -> None:
         """Keep a vector."""

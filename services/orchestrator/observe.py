@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 from dsm.backlog.v1 import backlog_service_pb2, backlog_service_pb2_grpc
@@ -164,6 +164,15 @@ class Observer:
     async def chronicled(self, project_id: str) -> Chronicled:
         """What the chronicle has written down."""
         return neighbours.to_chronicled((await self._patterns(project_id)).patterns)
+
+    async def newest_note(self) -> datetime | None:
+        """When the chronicle last stored a note of any project."""
+        answer = await self._of_history(
+            self._chronicles.GetMetricsSummary,
+            chronicle_service_pb2.GetMetricsSummaryRequest(),
+            chronicle_service_pb2.GetMetricsSummaryResponse,
+        )
+        return neighbours.to_newest(answer.metrics_summary)
 
     async def impact(self, request: pb.GetDecisionImpactRequest) -> impact_pb2.DecisionImpact:
         """How enhanced decisions did, as the chronicle has them; it must answer."""

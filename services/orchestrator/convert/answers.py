@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import date
-from statistics import fmean
 
 from dsm.common.v1 import error_reason_pb2
 from dsm.orchestrator.v1 import decision_pb2, episode_pb2, insight_pb2
@@ -12,10 +11,12 @@ from google.protobuf.duration_pb2 import Duration
 from services.kit.convert import from_date, from_time
 from services.orchestrator.domain.action import Action
 from services.orchestrator.domain.adjustment import Adjustment, Details
+from services.orchestrator.domain.advisory import Advisory
 from services.orchestrator.domain.decision import Decision, DecisionMode, DecisionSource, ModeConfig
 from services.orchestrator.domain.episode import Episode, Record
 from services.orchestrator.domain.evidence import Recollection
-from services.orchestrator.domain.outcome import SUCCESS_RATE, Outcome
+from services.orchestrator.domain.insights import successes_of
+from services.orchestrator.domain.outcome import Outcome
 from services.orchestrator.domain.situation import (
     Analysis,
     Backlog,
@@ -77,6 +78,7 @@ def from_record(episode: Episode) -> decision_pb2.DecisionRecord:
         ),
         actions=map(from_action, record.actions),
         intelligence_metadata=_metadata(record),
+        advisory=from_advisory(episode.advisory),
         episode_id=str(episode.episode_id),
         sprint_id=record.sprint_id,
         outcome=from_outcome(episode.outcome) if episode.outcome else None,
@@ -129,19 +131,16 @@ def _context(analysis: Analysis) -> insight_pb2.HistoricalContext | None:
 
 def from_similar(project: SimilarProject) -> insight_pb2.SimilarProject:
     """A similar project and what it teaches; the means are over its successful sprints."""
-    known = [sprint for sprint in project.sprints if sprint.completion_rate is not None]
-    good = [sprint for sprint in known if (sprint.completion_rate or 0.0) >= SUCCESS_RATE]
-    planned = [sprint.planned_tasks for sprint in good if sprint.planned_tasks is not None]
-    weeks = [((sprint.end - sprint.start).days + 1) / 7 for sprint in good]
+    good = successes_of(project.sprints)
     return insight_pb2.SimilarProject(
         project_id=project.project_id,
         similarity_score=project.similarity,
-        success_rate=len(good) / len(known) if known else None,
+        success_rate=good.rate,
         lessons_learned=[lesson[:2000] for lesson in project.lessons[:20]],
         score_parts=map(from_part, project.parts),
         completion_rate=project.completion_rate,
-        successful_sprint_tasks=fmean(planned) if planned else None,
-        successful_sprint_weeks=min(6.0, fmean(weeks)) if weeks else None,
+        successful_sprint_tasks=good.tasks,
+        successful_sprint_weeks=min(6.0, good.weeks) if good.weeks else None,
         closed_sprints=project.closed_sprints,
         team_size=project.team_size,
     )
@@ -170,7 +169,7 @@ def from_patterns(patterns: Patterns) -> insight_pb2.HistoricalPatterns:
     return insight_pb2.HistoricalPatterns(
         avg_sprint_duration_days=patterns.duration_days,
         completion_rate=patterns.completion_rate,
-        velocity_trend=_trend(patterns.trend),
+        velocity_trend=from_trend(patterns.trend),
         common_impediments=[label[:500] for label in patterns.impediments[:20]],
         avg_completed_tasks=patterns.completed_tasks,
         points_per_person_day=patterns.points_per_person_day,
@@ -226,6 +225,18 @@ def from_action(action: Action) -> decision_pb2.ActionResult:
         task_count=action.task_count,
         description=action.description,
         update_time=from_time(action.update_time),
+    )
+
+
+def from_advisory(advisory: Advisory | None) -> decision_pb2.Advisory:
+    """The review of a decision; that there is none to come is said."""
+    if advisory is None:
+        return decision_pb2.Advisory(state=decision_pb2.ADVISORY_STATE_DISABLED)
+    return decision_pb2.Advisory(
+        state=decision_pb2.AdvisoryState.Value(f"ADVISORY_STATE_{advisory.state}"),
+        text=advisory.text,
+        model=advisory.model,
+        create_time=from_time(advisory.create_time),
     )
 
 
@@ -297,7 +308,7 @@ def from_trends(patterns: Patterns) -> insight_pb2.HistoricalTrends:
     return insight_pb2.HistoricalTrends(
         avg_sprint_duration_days=patterns.duration_days,
         completion_rate=patterns.completion_rate,
-        velocity_trend=_trend(patterns.trend),
+        velocity_trend=from_trend(patterns.trend),
     )
 
 
@@ -352,7 +363,8 @@ def _source(source: DecisionSource) -> decision_pb2.DecisionSource.ValueType:
     return decision_pb2.DecisionSource.Value(f"DECISION_SOURCE_{source}")
 
 
-def _trend(trend: Trend | None) -> insight_pb2.Trend.ValueType:
+def from_trend(trend: Trend | None) -> insight_pb2.Trend.ValueType:
+    """A direction."""
     return insight_pb2.Trend.Value(f"TREND_{trend or 'UNSPECIFIED'}")
 
 

@@ -1,6 +1,7 @@
 """What the other services say."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from dsm.backlog.v1 import task_pb2
 from dsm.chronicle.v1 import analytics_pb2
@@ -87,8 +88,12 @@ def to_velocity(velocity: analytics_pb2.Velocity) -> Velocity:
 
 def to_chronicled(patterns: analytics_pb2.ProjectPatterns) -> Chronicled:
     """What the chronicle has written down of a project."""
-    newest = to_time(patterns.last_note_time) if patterns.HasField("last_note_time") else None
-    return Chronicled(patterns.daily_scrum_count, patterns.retrospective_count, newest)
+    return Chronicled(patterns.daily_scrum_count, patterns.retrospective_count, to_newest(patterns))
+
+
+def to_newest(notes: analytics_pb2.ProjectPatterns | analytics_pb2.MetricsSummary) -> datetime | None:
+    """When the newest note was stored; None if there is none."""
+    return to_time(notes.last_note_time) if notes.HasField("last_note_time") else None
 
 
 def to_similar(

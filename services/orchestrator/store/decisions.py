@@ -13,11 +13,13 @@ from services.kit.paging import Page
 from services.orchestrator.domain.decision import DecisionSource
 from services.orchestrator.domain.episode import Episode
 from services.orchestrator.store import strategies
-from services.orchestrator.store.rows import SELECT, record_json, to_episode, where
+from services.orchestrator.store.rows import SELECT, advisory_json, record_json, to_episode, where
 
 _INSERT_DECISION = """
-    INSERT INTO decision (decision_id, project_id, decision_time, source, record, pending, fingerprint)
-    VALUES (%(decision_id)s, %(project_id)s, %(decision_time)s, %(source)s, %(record)s, %(pending)s, %(fingerprint)s)
+    INSERT INTO decision (decision_id, project_id, decision_time, source, record, pending, fingerprint, advisory,
+                          advisory_retry_time)
+    VALUES (%(decision_id)s, %(project_id)s, %(decision_time)s, %(source)s, %(record)s, %(pending)s, %(fingerprint)s,
+            %(advisory)s, CASE WHEN %(advisory)s::jsonb IS NOT NULL THEN %(decision_time)s END)
 """
 _INSERT_EPISODE = """
     INSERT INTO episode (episode_id, decision_id, project_id, context_text, quality_score, quality_findings,
@@ -38,6 +40,7 @@ _UPDATE = """
     WHERE decision_id = %(decision_id)s AND EXISTS (SELECT FROM revised)
 """
 _FIND = f"{SELECT} WHERE d.decision_id = %(decision_id)s"
+_COUNT = "SELECT count(*) FROM decision WHERE project_id = %(project_id)s"
 _FINGERPRINT = "SELECT fingerprint FROM decision WHERE decision_id = %(decision_id)s"
 _LAST = f"{SELECT} WHERE d.project_id = %(project_id)s ORDER BY d.decision_time DESC, d.decision_id DESC LIMIT 1"
 _DUE = """
@@ -83,6 +86,7 @@ async def insert(tx: WriteHandle, episode: Episode, fingerprint: bytes | None) -
             "record": record_json(record),
             "pending": record.pending,
             "fingerprint": fingerprint,
+            "advisory": advisory_json(episode.advisory),
         },
     )
     await tx.execute(
@@ -131,6 +135,11 @@ async def find(read: ReadHandle, decision_id: UUID) -> Episode | None:
     """A decision with its episode."""
     row = await read.maybe(_FIND, {"decision_id": decision_id}, row=dict_row)
     return to_episode(row) if row else None
+
+
+async def count(read: ReadHandle, project_id: str) -> int:
+    """Decisions of a project."""
+    return int(await read.value(_COUNT, {"project_id": project_id}))
 
 
 async def fingerprint(read: ReadHandle, decision_id: UUID) -> bytes | None:

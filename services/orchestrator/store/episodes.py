@@ -68,6 +68,7 @@ _SEARCH = f"""
     SELECT {COLUMNS}, l.likeness FROM likest l JOIN episode e USING (episode_id) JOIN decision d USING (decision_id)
     ORDER BY l.likeness DESC, e.episode_id
 """
+_COUNT = "SELECT count(*) AS episodes, count(*) FILTER (WHERE requires_embedding) AS waiting FROM episode"
 _WAITING = """
     SELECT episode_id, context_text FROM episode WHERE requires_embedding ORDER BY create_time LIMIT %(limit)s
 """
@@ -162,6 +163,12 @@ async def search(read: ReadHandle, vector: Vector, traits: Traits, wanted: Episo
 def search_sql(params: Params) -> str:
     """The search with the conditions that are asked for."""
     return _SEARCH.format(conditions=where(_SEARCH_CONDITIONS, params))
+
+
+async def count(read: ReadHandle) -> tuple[int, int]:
+    """Episodes, and those of them that wait for their embedding."""
+    [row] = await read.rows(_COUNT)
+    return row["episodes"], row["waiting"]
 
 
 async def waiting(read: ReadHandle, limit: int) -> dict[UUID, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -60,6 +61,10 @@ _APPLIED = """
         SELECT strategy_id FROM strategy WHERE strategy_id = ANY(%(strategy_ids)s) ORDER BY strategy_id FOR UPDATE)
     UPDATE strategy s SET times_applied = s.times_applied + 1 FROM locked l WHERE s.strategy_id = l.strategy_id
 """
+_IN_USE = """
+    SELECT count(*) FILTER (WHERE state = 'ACTIVE') AS active, max((record->>'update_time')::timestamptz) AS newest
+    FROM strategy
+"""
 _CLAIM = """
     UPDATE evolution SET next_time = now() + make_interval(secs => %(seconds)s) WHERE next_time <= now() RETURNING true
 """
@@ -79,6 +84,12 @@ async def of_scope(read: ReadHandle, project_id: str) -> list[Strategy]:
 async def active(read: ReadHandle, project_id: str) -> list[Strategy]:
     """The strategies in use for a project, with those for all."""
     return [_to_strategy(row) for row in await read.rows(_ACTIVE, {"project_id": project_id})]
+
+
+async def in_use(read: ReadHandle) -> tuple[int, datetime | None]:
+    """How many strategies are in use, and when one last changed."""
+    [row] = await read.rows(_IN_USE)
+    return row["active"], row["newest"]
 
 
 async def page_of_strategies(
