@@ -26,14 +26,12 @@ class Servers:
     nats: NatsServer | None
 
     def heal(self) -> Iterator[str]:
-        """Start those of our servers again that died, telling of each in one sentence. Needs the main thread."""
+        """Start those of our servers again that died or ail, telling of each in one sentence. Needs the main thread."""
         for name, server in (("PostgreSQL", self.postgres), ("NATS", self.nats)):
             if server and not server.running:
-                try:
-                    server.restart()
-                    yield f"{name} had died and was started again."
-                except StackError as error:
-                    yield str(error)
+                yield from _restart(server, f"{name} had died and was started again.")
+        if self.nats and self.nats.ailing():
+            yield from _restart(self.nats, f"NATS was not well (see {self.nats.log_file}) and was started again.")
 
 
 @contextmanager
@@ -62,6 +60,14 @@ def running(
             _create_databases(base, without)
         urls |= {name: database_url(base, name) for name in without}
         yield Servers(urls, nats.url if nats else nats_url, base, postgres, nats)
+
+
+def _restart(server: Postgres | NatsServer, told: str) -> Iterator[str]:
+    try:
+        server.restart()
+        yield told
+    except StackError as error:
+        yield str(error)
 
 
 def database_name(service: str) -> str:

@@ -33,7 +33,8 @@ Apply = Callable[[WriteHandle, Sequence[event_pb2.Event]], Awaitable[None]]
 
 # How long what a dead process had taken waits until another gets it. Who lives and is slow says so meanwhile.
 ACK_WAIT = 5.0
-FETCH_SECONDS = 5.0
+# A request for messages is lost with the NATS that it was sent to, and made again after so long.
+FETCH_SECONDS = 2.0
 _RETRY_SECONDS = (0.2, 1.0, 5.0, 15.0)
 _TAKE = """
     INSERT INTO inbox (event_id, consumer) SELECT unnest(%(event_ids)s::uuid[]), %(consumer)s

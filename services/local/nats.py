@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import subprocess
+import time
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -36,6 +37,10 @@ _GO_MEMORY_LIMIT = "192MiB"  # Soft: the collector works harder near it.
 _PORT_ATTEMPTS = 5
 _READY_SECONDS = 120.0  # Reading a large store takes time; a dead server is noticed at once.
 _PREVIOUS_SECONDS = 3.0
+# A server that says for so long that it is not well is to be started again: a stream that found the disk full stores
+# nothing any more until then, also when there is space again.
+_AILING_SECONDS = 3.0
+_LOOK_SECONDS = 1.0
 _STOP = ((signal.SIGTERM, 10.0),)  # Not SIGINT, which a shell makes background jobs ignore.
 
 
@@ -49,6 +54,8 @@ class NatsServer:
         self.log_file = log_file
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
+        self._ill_since: float | None = None
+        self._look_at = 0.0
 
     @classmethod
     def start(
@@ -94,6 +101,15 @@ class NatsServer:
         """Whether the server is alive."""
         return self._process is not None and self._process.poll() is None
 
+    def ailing(self) -> bool:
+        """Whether it runs and says, for some seconds by now, that it is not well; cheap enough to be asked often."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            ill = self.running and self._health() not in (None, http.HTTPStatus.OK)
+            self._ill_since = (self._ill_since or now) if ill else None
+        return self._ill_since is not None and now - self._ill_since >= _AILING_SECONDS
+
     @property
     def url(self) -> str:
         """The URL for clients."""
@@ -112,6 +128,7 @@ class NatsServer:
     def restart(self) -> None:
         """Starts the server again on the same ports and store, after stopping it if it runs. Raises StackError."""
         self.stop()
+        self._ill_since = None
         binary = _binary()
         _await_previous(self.config_file)
         self._write_config()
@@ -166,12 +183,16 @@ class NatsServer:
             ) from error
 
     def _is_healthy(self) -> bool:
-        connection = http.client.HTTPConnection(LOOPBACK, self.monitor_port, timeout=5)
+        return self._health(timeout=5) == http.HTTPStatus.OK
+
+    def _health(self, timeout: float = 0.5) -> int | None:
+        """What it answers when it is asked how it is; None if it does not answer in so many seconds."""
+        connection = http.client.HTTPConnection(LOOPBACK, self.monitor_port, timeout=timeout)
         try:
             connection.request("GET", "/healthz")
-            return connection.getresponse().status == http.HTTPStatus.OK
+            return connection.getresponse().status
         except (OSError, http.client.HTTPException):
-            return False
+            return None
         finally:
             connection.close()
 
