@@ -117,12 +117,18 @@ class Proxy:
         with suppress(OSError):
             while True:
                 came, data = await waiting.get()
-                # In small steps, so that what waits goes on at once when it is healed.
-                while (left := came + self._delay - time.monotonic()) > 0:
-                    await asyncio.sleep(min(left, 0.05))
+                await self._due(came)
                 await self._flowing.wait()
                 if not data:
                     break
                 writer.write(data)
                 await writer.drain()
         writer.close()
+
+    async def _due(self, came: float) -> None:
+        """Wait until what came then may go on; in small steps, so that it does at once when the line is healed."""
+        while True:
+            left = came + self._delay - time.monotonic()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, 0.05))

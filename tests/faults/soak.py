@@ -16,7 +16,7 @@ from random import Random
 
 from tests.faults.faults import any_fault
 from tests.faults.history import History
-from tests.faults.invariants import Verdict, healed, judge
+from tests.faults.invariants import Healing, Verdict, healed, judge
 from tests.faults.load import FaultStage, make_fault_stage, under_load
 from tests.faults.machine import Machine, boot
 
@@ -30,7 +30,7 @@ async def storm(
 ) -> Verdict:
     """Strike with random faults under load for so long, then judge."""
     rng, machine = Random(f"{seed}:faults"), stage.machine
-    healings: list[float] = []
+    healings: list[Healing] = []
 
     async def strike() -> None:
         until = time.monotonic() + seconds
@@ -39,9 +39,9 @@ async def storm(
             struck = time.monotonic()
             await fault.strike(machine)
             healings.append(await healed(machine))
-            stage.told.note("fault", name=fault.name, healed=healings[-1])
+            stage.told.note("fault", name=fault.name, healed=str(healings[-1]))
             acknowledged = stage.told.count("ok")
-            print(f"{stage.told.now:7.1f} s  {fault.name:<32} healed after {healings[-1]:4.1f} s, {acknowledged} ok")
+            print(f"{stage.told.now:7.1f} s  {fault.name:<32} {healings[-1]}, {acknowledged} ok")
             await asyncio.sleep(max(0.0, min(until, struck + pause) - time.monotonic()))
 
     await under_load(stage, strike, seed=seed, clients=clients)

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.arena import FULL, count, seeded
 from tests.faults.faults import Fault, kill, nats_gone, nats_store_lost, stop_postgres
 from tests.faults.history import History
-from tests.faults.invariants import Verdict, healed, judge
+from tests.faults.invariants import Healing, Verdict, healed, judge
 from tests.faults.load import FaultStage, make_fault_stage, under_load
 from tests.faults.machine import Machine
 from tests.faults.soak import APART, storm
@@ -27,15 +27,15 @@ async def _stage(machine: Machine, folder: Path, name: str) -> FaultStage:
 
 async def _struck(stage: FaultStage, faults: list[Fault], *, pause: float = 1.0) -> Verdict:
     """Strike with some faults, one after the other has healed, under load; then judge."""
-    healings: list[float] = []
+    healings: list[Healing] = []
 
     async def strike() -> None:
         await asyncio.sleep(pause)
         for fault in faults:
             await fault.strike(stage.machine)
             healings.append(await healed(stage.machine))
-            stage.told.note("fault", name=fault.name, healed=healings[-1])
-            print(f"{stage.told.now:7.1f} s  {fault.name:<32} healed after {healings[-1]:4.1f} s")
+            stage.told.note("fault", name=fault.name, healed=str(healings[-1]))
+            print(f"{stage.told.now:7.1f} s  {fault.name:<32} {healings[-1]}")
             await asyncio.sleep(pause)
 
     await under_load(stage, strike, seed=stage.told.seed)
@@ -59,7 +59,7 @@ async def test_postgres_stopped_at_once_again_and_again_costs_unavailable(machin
 
 async def test_nats_killed_and_gone_leaves_writes_alone(machine: Machine, tmp_path: Path) -> None:
     stage = await _stage(machine, tmp_path, "nats")
-    healings: list[float] = []
+    healings: list[Healing] = []
 
     async def strike() -> None:
         for fault in [kill("nats")] * count(5, 2) + [nats_gone(count(30, 4))]:
@@ -87,5 +87,5 @@ async def test_streams_that_were_deleted_are_made_again_and_filled(machine: Mach
 
     commands: dict[Command, int] = {create_tasks: 1} if FULL else BACKLOG_COMMANDS
     await under_load(stage, strike, seed=stage.told.seed, commands=commands)
-    seconds = await healed(machine)
-    (await judge(stage, healings=[seconds])).passed("NATS data directory deleted")
+    healing = await healed(machine)
+    (await judge(stage, healings=[healing])).passed("NATS data directory deleted")
