@@ -9,6 +9,7 @@ parameters; why no query builder stands between is told in docs/decisions.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -43,12 +44,39 @@ _INSERT_EVENTS = """
     SELECT * FROM unnest(%(event_ids)s::uuid[], %(subjects)s::text[], %(aggregate_ids)s::text[],
                          %(versions)s::bigint[], %(project_ids)s::text[], %(payloads)s::bytea[])
 """
+# Of the changes that took place, by key.
+_INSERT_EVENTS_OF_CHANGES = """
+    INSERT INTO outbox (event_id, subject, aggregate_id, aggregate_version, project_id, payload)
+    SELECT event_id, subject, aggregate_id, version, project_id, payload
+    FROM unnest(%(keys)s::text[], %(event_ids)s::uuid[], %(subjects)s::text[], %(aggregate_ids)s::text[],
+                %(versions)s::bigint[], %(project_ids)s::text[], %(payloads)s::bytea[])
+         AS event(key, event_id, subject, aggregate_id, version, project_id, payload)
+    WHERE key IN (SELECT key FROM change)
+"""
+_ANSWER_CHANGES = """
+    INSERT INTO request_record (request_id, method, fingerprint, response)
+    SELECT request_id, method, fingerprint, response
+    FROM unnest(%(answer_keys)s::text[], %(request_ids)s::uuid[], %(methods)s::text[], %(fingerprints)s::bytea[],
+                %(responses)s::bytea[]) AS answer(key, request_id, method, fingerprint, response)
+    WHERE key IN (SELECT key FROM change)
+"""
 _CLAIM_REQUEST = """
     INSERT INTO request_record (request_id, method, fingerprint) VALUES (%(request_id)s, %(method)s, %(fingerprint)s)
     ON CONFLICT (request_id) DO NOTHING
 """
 _ANSWER_REQUEST = "UPDATE request_record SET response = %(response)s WHERE request_id = %(request_id)s"
 _FIND_ANSWER = "SELECT method, fingerprint, response FROM request_record WHERE request_id = %(request_id)s"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One of many hot writes: the record that the SQL reads, and what is stored if that changed anything."""
+
+    key: str
+    record: Row
+    event: event_pb2.Event
+    reply: Message
+    request_key: RequestKey | None
 
 
 class AlreadyAnswered(Exception):
@@ -256,18 +284,42 @@ class Database:
                 INSERT INTO request_record (request_id, method, fingerprint, response)
                 SELECT %(request_id)s, %(method)s, %(fingerprint)s, %(response)s WHERE EXISTS (SELECT FROM change))"""
             bound |= {**_key_params(key), "response": reply.SerializeToString()}
-        async with self.connection() as connection:
-            cursor = connection.cursor(row_factory=row)
-            try:
-                await cursor.execute(statement + " SELECT * FROM change", bound)
-            except errors.UniqueViolation as error:
-                if error.diag.constraint_name == "request_record_pkey":
-                    raise AlreadyAnswered from None
-                raise
-            found: list[T] = await cursor.fetchall()
+        found = await self._change(statement + " SELECT * FROM change", bound, row)
         if found and events:
             self._committed()
         return found
+
+    async def change_all(
+        self, sql: str, changes: Sequence[Change], *, also: Mapping[str, str] | None = None
+    ) -> set[str]:
+        """Hot writes of many calls at once; the keys of those that changed something.
+
+        As `change`, but `sql` reads jsonb_to_recordset(%(records)s) and returns the `key` of each change that it made;
+        no two changes have the same key. AlreadyAnswered if any request_id has been answered: then nothing is changed,
+        and who has several asks for each alone.
+        """
+        statement = f"WITH change AS ({sql})"
+        for name, further in (also or {}).items():
+            statement += f", {name} AS ({further})"
+        statement += f", posted AS ({_INSERT_EVENTS_OF_CHANGES})"
+        bound = {
+            **event_params([change.event for change in changes]),
+            "records": jsonb([change.record for change in changes]),
+            "keys": [change.key for change in changes],
+        }
+        if answered := [(change, change.request_key) for change in changes if change.request_key]:
+            statement += f", answered AS ({_ANSWER_CHANGES})"
+            bound |= {
+                "answer_keys": [change.key for change, _ in answered],
+                "request_ids": [key.request_id for _, key in answered],
+                "methods": [key.method for _, key in answered],
+                "fingerprints": [key.fingerprint for _, key in answered],
+                "responses": [change.reply.SerializeToString() for change, _ in answered],
+            }
+        changed: list[str] = await self._change(statement + " SELECT key FROM change", bound, scalar_row)
+        if changed:
+            self._committed()
+        return set(changed)
 
     def event(
         self, payload: Message, *, aggregate: tuple[str, str], version: int, project_id: str = ""
@@ -292,6 +344,17 @@ class Database:
         """What is kept of a request_id: method, fingerprint and response."""
         row = await self.read.maybe(_FIND_ANSWER, {"request_id": key.request_id}, row=dict_row)
         return (row["method"], bytes(row["fingerprint"]), row["response"]) if row else None
+
+    async def _change(self, statement: str, bound: Params, row: BaseRowFactory[T]) -> list[T]:
+        async with self.connection() as connection:
+            cursor = connection.cursor(row_factory=row)
+            try:
+                await cursor.execute(statement, bound)
+            except errors.UniqueViolation as error:
+                if error.diag.constraint_name == "request_record_pkey":
+                    raise AlreadyAnswered from None
+                raise
+            return await cursor.fetchall()
 
     def _committed(self) -> None:
         for told in self.on_commit:

@@ -102,6 +102,26 @@ async def test_no_report_is_lost_among_many_at_once(at: Fixture) -> None:
     assert len(await at.events("task.updated")) == count
 
 
+async def test_reports_at_once_share_a_statement_but_no_fault(at: Fixture) -> None:
+    first, second = at.task_ids
+    request_id = str(uuid4())
+    known = pb.UpdateTaskProgressRequest(task_id=first, progress_percent=20, work_date=FRIDAY, request_id=request_id)
+    told = await at.sprints.UpdateTaskProgress(known)
+    bad = pb.UpdateTaskProgressRequest(task_id=first, progress_percent=30, work_date=FRIDAY, work_note="a\0b")
+    good = [
+        pb.UpdateTaskProgressRequest(task_id=second, progress_percent=40 + n, work_date=FRIDAY, request_id=str(uuid4()))
+        for n in range(4)
+    ]
+    refusal = asyncio.create_task(refused(at.sprints.UpdateTaskProgress(bad)))
+    again, *answers = await asyncio.gather(
+        *(at.sprints.UpdateTaskProgress(request) for request in (known, *good)),
+    )
+    failed = await refusal
+    assert failed.code == "INVALID_ARGUMENT"
+    assert again == told
+    assert sorted(answer.task.version for answer in answers) == [2, 3, 4, 5]
+
+
 async def test_work_without_a_day_belongs_to_today_or_the_last_day(world: World, at: Fixture) -> None:
     await at.report(at.task_ids[0], 10)
     assert (await _last_event(at, at.task_ids[0])).sprint_task_updated.work_date == LAST_DAY

@@ -1,5 +1,7 @@
 """What the handlers of all nouns share."""
 
+from functools import partial
+
 from dsm.backlog.v1.backlog_service_pb2_grpc import BacklogServiceServicer
 from dsm.project.v1 import project_pb2, project_service_pb2
 from dsm.project.v1.project_service_pb2_grpc import ProjectServiceStub
@@ -7,10 +9,11 @@ from dsm.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from services.backlog.domain.errors import ProjectArchived, TaskNotFound
 from services.backlog.domain.task import Task
 from services.backlog.store.projects import learn_project, project_status
-from services.backlog.store.tasks import find_task_and_status
+from services.backlog.store.tasks import find_task_and_status, find_tasks
 from services.kit.callee import Callee
 from services.kit.clock import Clock
 from services.kit.database import Database
+from services.kit.together import Together
 from services.kit.watch import Watch
 
 ARCHIVED = "ARCHIVED"
@@ -25,6 +28,7 @@ class Room(BacklogServiceServicer):
         self._project = project
         self._projects = ProjectServiceStub(project.channel)
         self._clock = clock
+        self._tasks = Together[str, Task | None](partial(find_tasks, db.read))
 
     async def _know_project(self, project_id: str) -> str:
         """A project's status; what the project service says of one never heard of before."""

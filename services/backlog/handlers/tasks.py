@@ -34,7 +34,6 @@ from services.backlog.store.tasks import (
     SAVE_CONTENT,
     content_params,
     delete_params,
-    find_task,
     insert_tasks,
     lock_tasks,
     save_contents,
@@ -87,7 +86,7 @@ class TaskHandlers(Room):
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         """One task."""
-        task = await find_task(self._db.read, request.task_id)
+        task = await self._tasks.ask(request.task_id)
         if task is None:
             raise TaskNotFound(request.task_id)
         return pb.GetTaskResponse(task=from_task(task))

@@ -91,7 +91,6 @@ def _update(columns: dict[str, str]) -> str:
     """
 
 
-_FIND = f"SELECT {COLUMNS} FROM task t WHERE t.task_id = %(task_id)s AND t.delete_time IS NULL"
 _FIND_WITH_STATUS = f"""
     SELECT coalesce(p.status, ''), {COLUMNS} FROM task t LEFT JOIN project_state p USING (project_id)
     WHERE t.task_id = %(task_id)s AND t.delete_time IS NULL
@@ -175,9 +174,11 @@ def origin_of(values: Sequence[Any]) -> Origin | None:
     return Origin(*values) if any(values) else None
 
 
-async def find_task(read: ReadHandle, task_id: str) -> Task | None:
-    """A task that is not deleted."""
-    return await read.maybe(_FIND, {"task_id": task_id}, row=task_row)
+async def find_tasks(read: ReadHandle, task_ids: Sequence[str]) -> list[Task | None]:
+    """Tasks in the order of their ids; None for one that is deleted or never was."""
+    tasks = await read.all(_FIND_MANY, {"task_ids": list(task_ids)}, row=task_row)
+    found = {task.task_id: task for task in tasks}
+    return [found.get(task_id) for task_id in task_ids]
 
 
 async def find_task_and_status(read: ReadHandle, task_id: str) -> tuple[Task, str] | None:

@@ -1,4 +1,4 @@
-"""UpdateTaskProgress: the hot path, one read and one write."""
+"""UpdateTaskProgress: the hot path, one read and one write, each shared with those who call at the same time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from uuid import uuid4
 from dsm.events.v1 import sprint_events_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
+from services.kit import call
 from services.kit.convert import to_date_or_none
 from services.kit.gate import Context
 from services.sprint import convert, events
-from services.sprint.domain.progress import block, raised, report_progress
+from services.sprint.domain.progress import TaskNotInSprint, block, raised, report_progress
 from services.sprint.domain.scrum import Entry
 from services.sprint.domain.sprint import SprintTask, day_of_work
 from services.sprint.handlers.room import Room
@@ -43,7 +44,10 @@ class ProgressHandlers(Room):
         if request.impediment:
             return await self._blocked(request)
         for _ in range(_QUICK_TRIES):
-            work = self._work(request, await tasks.current(self.db.read, request.task_id))
+            found = await self.current.ask(request.task_id)
+            if found is None:
+                raise TaskNotInSprint(request.task_id)
+            work = self._work(request, found)
             response = pb.UpdateTaskProgressResponse(task=convert.from_task(work.after))
             event = self.db.event(
                 _payload(work),
@@ -51,7 +55,8 @@ class ProgressHandlers(Room):
                 version=work.after.version,
                 project_id=work.after.project_id,
             )
-            if await tasks.progress(self.db, work.after, work.entry, event=event, reply=response):
+            key = call.current().request_key
+            if await self.reports.ask(tasks.Report(work.after, work.entry, event, response, key)):
                 return response
         return await self._in_turn(request)
 

@@ -1,15 +1,18 @@
 """What every handler of the service has at hand."""
 
 from datetime import date, datetime
+from functools import partial
 
 from services.kit import call
 from services.kit.clock import Clock, day_in
 from services.kit.database import AlreadyAnswered, Database, WriteHandle
 from services.kit.errors import RequestIdReused
 from services.kit.saga import Sagas
+from services.kit.together import Together
 from services.kit.watch import Watch
 from services.sprint.domain.scope import ScopeChanging
 from services.sprint.handlers.neighbours import Neighbours
+from services.sprint.store.tasks import Current, Report, find_all_current, report_all
 
 # Sagas that change a sprint's scope; the key of one is its sprint and task.
 ADD, REMOVE = "add-task", "remove-task"
@@ -24,6 +27,8 @@ class Room:
         self.sagas = sagas
         self.watch = watch
         self.clock = clock
+        self.current = Together[str, Current | None](partial(find_all_current, database.read))
+        self.reports = Together[Report, bool](partial(report_all, database))
 
     def now(self) -> datetime:
         """The present instant."""

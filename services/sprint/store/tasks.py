@@ -7,9 +7,11 @@ from typing import Any
 
 from dsm.events.v1 import event_pb2
 from google.protobuf.message import Message
-from psycopg.rows import dict_row, kwargs_row
+from psycopg.rows import kwargs_row
 
-from services.kit.database import Database, ReadHandle, Row, WriteHandle
+from services.kit.call import RequestKey
+from services.kit.convert import from_date
+from services.kit.database import Change, Database, ReadHandle, Row, WriteHandle
 from services.kit.paging import Page
 from services.sprint.domain.progress import TaskNotInSprint
 from services.sprint.domain.scope import Scope, ScopeChange
@@ -70,11 +72,26 @@ _INSERT = """
 """
 _NEXT_POSITION = "SELECT coalesce(max(position), 0) + 1 FROM sprint_task WHERE sprint_id = %(sprint_id)s"
 # Only over the version that was read: whoever changed the task meanwhile, also by closing its sprint, had moved it on.
-_CHANGE = """
-    UPDATE sprint_task SET state = %(state)s, progress_percent = %(progress_percent)s, version = %(version)s,
-                           complete_date = %(complete_date)s, update_time = %(update_time)s,
-                           report_time = %(report_time)s
-    WHERE sprint_id = %(sprint_id)s AND task_id = %(task_id)s AND version = %(version)s - 1
+# And never waiting for a lock: reports of other tasks are in the same statement.
+_REPORT = """
+    UPDATE sprint_task t SET state = r.state, progress_percent = r.to_percent, version = r.version,
+                             complete_date = r.complete_date, update_time = r.create_time, report_time = r.report_time
+    FROM (
+        SELECT r.* FROM jsonb_to_recordset(%(records)s) AS r(
+            sprint_id text, task_id text, state text, version bigint, complete_date date, report_time timestamptz,
+            employee_id text, work_date date, from_percent integer, to_percent integer, work_note text, plan text,
+            create_time timestamptz)
+        JOIN sprint_task s ON s.sprint_id = r.sprint_id AND s.task_id = r.task_id AND s.version = r.version - 1
+        FOR UPDATE OF s SKIP LOCKED
+    ) r
+    WHERE t.sprint_id = r.sprint_id AND t.task_id = r.task_id
+    RETURNING t.task_id AS key, r.*
+"""
+_ENTRIES = """
+    INSERT INTO progress_entry (sprint_id, task_id, employee_id, work_date, from_percent, to_percent, work_note, plan,
+                                create_time)
+    SELECT sprint_id, task_id, employee_id, work_date, from_percent, to_percent, work_note, plan, create_time
+    FROM change
 """
 _ENTRY = """
     INSERT INTO progress_entry (sprint_id, task_id, employee_id, work_date, from_percent, to_percent, work_note, plan,
@@ -133,6 +150,17 @@ class Current:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """Work reported on a task: the task after it, what is kept of it, what is told and what is answered."""
+
+    task: SprintTask
+    entry: Entry
+    event: event_pb2.Event
+    reply: Message
+    request_key: RequestKey | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredEntry:
     """Work reported, and its key."""
 
@@ -171,6 +199,12 @@ async def get(db: ReadHandle, sprint_id: str, task_id: str) -> SprintTask:
     return await db.one(_ONE, {"sprint_id": sprint_id, "task_id": task_id}, row=_row)
 
 
+async def find_all_current(db: ReadHandle, task_ids: Sequence[str]) -> list[Current | None]:
+    """Tasks in the open sprints that they are in, in the order of their ids; None for one that is in none."""
+    found = {current.task.task_id: current for current in await _all_current(db, task_ids)}
+    return [found.get(task_id) for task_id in task_ids]
+
+
 async def find_current(db: ReadHandle, task_id: str) -> Current | None:
     """A task in the open sprint that it is in, if it is in one."""
     return await db.maybe(_CURRENT, {"task_ids": [task_id]}, row=_current_row)
@@ -193,9 +227,8 @@ async def lock_current(tx: WriteHandle, task_id: str, sprint_id: str = "") -> Cu
 
 async def lock_all_current(tx: WriteHandle, task_ids: Collection[str]) -> dict[str, Current]:
     """Those of some tasks that are in open sprints, by id, which nobody else changes until the transaction ends."""
-    params = {"task_ids": sorted(task_ids)}
-    await tx.rows(_LOCK, params)
-    return {found.task.task_id: found for found in await tx.all(_CURRENT, params, row=_current_row)}
+    await tx.rows(_LOCK, {"task_ids": sorted(task_ids)})
+    return {found.task.task_id: found for found in await _all_current(tx, task_ids)}
 
 
 async def last_versions(db: ReadHandle, task_ids: Collection[str]) -> dict[str, int]:
@@ -214,19 +247,16 @@ async def insert(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
     await tx.execute_many(_INSERT, [_params(task) for task in tasks])
 
 
-async def progress(
-    database: Database, task: SprintTask, entry: Entry, *, event: event_pb2.Event, reply: Message
-) -> bool:
-    """Store a report of work, its event and its answer in one statement; False if the task was changed meanwhile."""
-    changed = await database.change(
-        _CHANGE + " RETURNING task_id",
-        _params(task) | _entry_params(task.sprint_id, entry),
-        also={"entered": _ENTRY + " FROM change RETURNING 1"},
-        row=dict_row,
-        events=[event],
-        reply=reply,
-    )
-    return bool(changed)
+async def report_all(database: Database, reports: Sequence[Report]) -> list[bool]:
+    """Store reports of work, each with its event and answer; False for a task that was changed meanwhile."""
+    # Of two on the same task, the second has not seen the first.
+    by_task = {report.task.task_id: report for report in reversed(reports)}
+    changes = [
+        Change(task_id, _report_record(report), report.event, report.reply, report.request_key)
+        for task_id, report in by_task.items()
+    ]
+    changed = await database.change_all(_REPORT, changes, also={"entered": _ENTRIES})
+    return [report.task.task_id in changed and by_task[report.task.task_id] is report for report in reports]
 
 
 async def save(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
@@ -265,6 +295,10 @@ async def change_scope(tx: WriteHandle, sprint_id: str, task_id: str, change: Sc
     await tx.execute(_CHANGE_SCOPE, params | {"sprint_id": sprint_id, "task_id": task_id, "reason": reason})
 
 
+async def _all_current(db: ReadHandle, task_ids: Collection[str]) -> list[Current]:
+    return await db.all(_CURRENT, {"task_ids": list(task_ids)}, row=_current_row)
+
+
 def _place(task: SprintTask) -> tuple[int, str]:
     return task.position, task.task_id
 
@@ -285,6 +319,25 @@ def _current(
     *, sprint_state: str, start_date: date, end_date: date, time_zone: str, archived: bool, **task: Any
 ) -> Current:
     return Current(_task(**task), SprintState(sprint_state), start_date, end_date, time_zone, archived)
+
+
+def _report_record(report: Report) -> Row:
+    task, entry = report.task, report.entry
+    return {
+        "sprint_id": task.sprint_id,
+        "task_id": task.task_id,
+        "state": task.state,
+        "version": task.version,
+        "complete_date": from_date(task.complete_date) or None,
+        "report_time": task.report_time.isoformat() if task.report_time else None,
+        "employee_id": entry.employee_id,
+        "work_date": from_date(entry.work_date),
+        "from_percent": entry.from_percent,
+        "to_percent": entry.to_percent,
+        "work_note": entry.work_note,
+        "plan": entry.plan,
+        "create_time": entry.create_time.isoformat(),
+    }
 
 
 def _stored_entry(*, entry_id: int, **plain: Any) -> StoredEntry:
