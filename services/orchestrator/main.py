@@ -12,6 +12,7 @@ from services.kit.service import StatefulService
 from services.kit.settings import StatefulSettings
 from services.orchestrator import events
 from services.orchestrator.act import Actor
+from services.orchestrator.advisor import Advisor, keep_limit
 from services.orchestrator.convert.manifests import Template
 from services.orchestrator.domain.decision import ModeConfig
 from services.orchestrator.domain.schedule import Keeping, MissedRuns, Policy, Runner
@@ -61,6 +62,15 @@ class OrchestratorSettings(StatefulSettings):
         default=86_400, ge=0, description="How late a missed run may still begin, with RUN_ONCE."
     )
     schedule_poll_seconds: float = Field(default=1, gt=0, description="How often is looked for what is due.")
+    advisor_url: str = Field(
+        default="", description="Ollama server that reviews decisions, as http://127.0.0.1:11434; empty = none."
+    )
+    advisor_model: str = Field(default="llama3.2", min_length=1, description="Model that reviews decisions.")
+    advisor_timeout_seconds: float = Field(default=60, gt=0, description="Longest wait for one review.")
+    advisor_at_once: int = Field(default=1, ge=1, le=16, description="Most reviews asked for at the same time.")
+    advisor_limit_seconds: float = Field(
+        default=600, gt=0, description="How long after a decision its review may come; then it is unavailable."
+    )
     # With schedule_runner = KUBERNETES:
     kubernetes_api_url: str = Field(
         default="",
@@ -124,6 +134,7 @@ def build(settings: OrchestratorSettings) -> StatefulService:
         Actor(service.database, sprint, utc_now),
         utc_now,
         default_mode=ModeConfig(settings.confidence_threshold),
+        advisor_model=settings.advisor_model if settings.advisor_url else "",
     )
     policy = Policy(settings.missed_runs, timedelta(seconds=settings.starting_deadline_seconds))
     keeper = Keeper(
@@ -151,6 +162,17 @@ def build(settings: OrchestratorSettings) -> StatefulService:
     service.run(learner.keep_learning)
     service.run(keeper.keep_jobs)
     service.run(keeper.keep_orchestrations)
+    service.run(lambda: keep_limit(service.database, utc_now, settings.advisor_limit_seconds))
+    if settings.advisor_url:
+        advisor = Advisor(
+            service.database,
+            utc_now,
+            url=settings.advisor_url,
+            model=settings.advisor_model,
+            timeout=settings.advisor_timeout_seconds,
+            at_once=settings.advisor_at_once,
+        )
+        service.run(advisor.keep_advised)
     if settings.schedule_runner is Runner.SERVICE:
         service.run(keeper.keep_scrums)
     else:

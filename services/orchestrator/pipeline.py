@@ -18,6 +18,7 @@ from services.orchestrator.act import Actor
 from services.orchestrator.convert import answers
 from services.orchestrator.domain.action import plan
 from services.orchestrator.domain.adjustment import confidence_of
+from services.orchestrator.domain.advisory import Advisory, AdvisoryState
 from services.orchestrator.domain.decision import Decision, DecisionMode, ModeConfig, decide_rule_based
 from services.orchestrator.domain.episode import Episode, Metadata, Record, remember, revise
 from services.orchestrator.domain.errors import OrchestrationInProgress
@@ -79,6 +80,7 @@ class Pipeline:
         clock: Clock,
         *,
         default_mode: ModeConfig,
+        advisor_model: str = "",
     ) -> None:
         self._database = database
         self._observer = observer
@@ -86,6 +88,7 @@ class Pipeline:
         self._actor = actor
         self._clock = clock
         self.default_mode = default_mode
+        self._advisor_model = advisor_model
 
     async def orchestrate(self, order: Order) -> pb.OrchestrateResponse:
         """Decide, store the decision, act, store what was done.
@@ -180,7 +183,8 @@ class Pipeline:
                 strategies_considered=len(case.strategies),
             ),
         )
-        return remember(uuid4(), record)
+        advisory = Advisory(AdvisoryState.PENDING, self._advisor_model) if self._advisor_model else None
+        return replace(remember(uuid4(), record), advisory=advisory)
 
     async def _remember(
         self, order: Order, analysis: Analysis, rule_based: Decision

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.orchestrator.domain.action import Action, ActionKind, ActionState
 from services.orchestrator.domain.adjustment import Adjustment, Confidence
+from services.orchestrator.domain.advisory import Advisory
 from services.orchestrator.domain.decision import Decision, DecisionMode, DecisionSource
 from services.orchestrator.domain.likeness import Traits, traits_of
 from services.orchestrator.domain.outcome import Outcome
@@ -92,6 +93,8 @@ class Episode:
     embedding_model: str = ""
     outcome: Outcome | None = None
     outcome_time: datetime | None = None
+    # None = nobody is asked for one.
+    advisory: Advisory | None = None
 
     @property
     def traits(self) -> Traits:

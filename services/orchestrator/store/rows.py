@@ -7,16 +7,18 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from services.kit.database import Params, Row
+from services.orchestrator.domain.advisory import Advisory
 from services.orchestrator.domain.episode import Episode, Record
 from services.orchestrator.domain.outcome import Outcome
 
 _RECORD = TypeAdapter(Record)
 _OUTCOME = TypeAdapter(Outcome)
+_ADVISORY = TypeAdapter(Advisory)
 
 # Complete with WHERE and ORDER BY; e = episode, d = decision.
 COLUMNS = """
     e.episode_id, e.context_text, e.quality_score, e.quality_findings, e.create_time, e.version, e.requires_embedding,
-    e.embedding_model, e.outcome, e.outcome_time, d.record
+    e.embedding_model, e.outcome, e.outcome_time, d.record, d.advisory
 """
 SELECT = f"SELECT {COLUMNS} FROM episode e JOIN decision d USING (decision_id)"
 
@@ -35,6 +37,7 @@ def to_episode(row: Row) -> Episode:
         embedding_model=row["embedding_model"],
         outcome=_OUTCOME.validate_python(row["outcome"]) if row["outcome"] else None,
         outcome_time=row["outcome_time"],
+        advisory=_ADVISORY.validate_python(row["advisory"]) if row["advisory"] else None,
     )
 
 
@@ -55,3 +58,8 @@ def record_json(record: Record) -> Jsonb:
 def outcome_json(outcome: Outcome) -> Any:
     """An outcome as plain JSON."""
     return _OUTCOME.dump_python(outcome, mode="json")
+
+
+def advisory_json(advisory: Advisory | None) -> Jsonb | None:
+    """An advisory for its jsonb column."""
+    return Jsonb(_ADVISORY.dump_python(advisory, mode="json")) if advisory else None

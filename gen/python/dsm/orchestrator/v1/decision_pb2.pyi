@@ -1049,7 +1049,7 @@ class DecisionRecord(_message.Message):
 
     @_builtins.property
     def advisory(self) -> Global___Advisory:
-        """The review by a local LLM; absent = none is configured."""
+        """The review by a local LLM; its state is DISABLED if none is configured."""
 
     @_builtins.property
     def outcome(self) -> Global___DecisionOutcome:

@@ -954,7 +954,7 @@ export declare type DecisionRecord = Message<"dsm.orchestrator.v1.DecisionRecord
   intelligenceMetadata?: IntelligenceMetadata | undefined;
 
   /**
-   * The review by a local LLM; absent = none is configured.
+   * The review by a local LLM; its state is DISABLED if none is configured.
    *
    * @generated from field: dsm.orchestrator.v1.Advisory advisory = 15;
    */
