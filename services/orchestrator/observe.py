@@ -124,6 +124,15 @@ class Observer:
         )
         return Survey(velocity, chronicled, comparison, impediments, backlog, sprints, _named(degraded))
 
+    async def of_history(self, project_id: str, call: Callable[[], Awaitable[T]]) -> tuple[T | None, tuple[str, ...]]:
+        """What a call to the chronicle gives, or None and what is away; PROJECT_NOT_FOUND if there is no project."""
+        degraded: list[str] = []
+        _, found = await _all_or_first_error(
+            _unless_away("project", lambda: self.project(project_id), degraded),
+            _unless_away(_CHRONICLE, call, degraded),
+        )
+        return found, _named(degraded)
+
     async def project(self, project_id: str) -> project_pb2.Project:
         """The project; PROJECT_NOT_FOUND if there is none."""
         request = project_service_pb2.GetProjectRequest(project_id=project_id)
@@ -167,7 +176,7 @@ class Observer:
 
     async def newest_note(self) -> datetime | None:
         """When the chronicle last stored a note of any project."""
-        answer = await self._of_history(
+        answer = await self._recorded(
             self._chronicles.GetMetricsSummary,
             chronicle_service_pb2.GetMetricsSummaryRequest(),
             chronicle_service_pb2.GetMetricsSummaryResponse,
@@ -187,7 +196,7 @@ class Observer:
     async def impediments(self, project_id: str) -> tuple[str, ...]:
         """What blocked the project most often, most frequent first."""
         request = chronicle_service_pb2.GetImpedimentsRequest(project_id=project_id)
-        answer = await self._of_history(
+        answer = await self._recorded(
             self._chronicles.GetImpediments, request, chronicle_service_pb2.GetImpedimentsResponse
         )
         return tuple(group.label for group in answer.impediments.groups[:_IMPEDIMENTS])
@@ -209,7 +218,7 @@ class Observer:
                 request = chronicle_service_pb2.FindSimilarProjectsRequest(
                     reference_project_id=project_id, similarity_threshold=threshold, max_results=limit
                 )
-                answer = await self._of_history(
+                answer = await self._recorded(
                     self._chronicles.FindSimilarProjects, request, chronicle_service_pb2.FindSimilarProjectsResponse
                 )
                 found = await asyncio.gather(*map(self._with_history, answer.similar_projects))
@@ -225,7 +234,7 @@ class Observer:
 
     async def _patterns(self, project_id: str) -> chronicle_service_pb2.GetProjectPatternsResponse:
         request = chronicle_service_pb2.GetProjectPatternsRequest(project_id=project_id)
-        return await self._of_history(
+        return await self._recorded(
             self._chronicles.GetProjectPatterns, request, chronicle_service_pb2.GetProjectPatternsResponse
         )
 
@@ -233,9 +242,9 @@ class Observer:
         self, project_id: str, sprints: int = HISTORY_SPRINTS
     ) -> chronicle_service_pb2.GetVelocityResponse:
         request = chronicle_service_pb2.GetVelocityRequest(project_id=project_id, max_sprints=sprints)
-        return await self._of_history(self._chronicles.GetVelocity, request, chronicle_service_pb2.GetVelocityResponse)
+        return await self._recorded(self._chronicles.GetVelocity, request, chronicle_service_pb2.GetVelocityResponse)
 
-    async def _of_history(self, method: Callable[..., Any], request: Any, response: type[T]) -> T:
+    async def _recorded(self, method: Callable[..., Any], request: Any, response: type[T]) -> T:
         """Ask the chronicle; an empty answer if it does not know the project."""
         try:
             return await self._chronicle.call(method, request, response, timeout=HISTORY_SECONDS)

@@ -4,6 +4,7 @@ from dsm.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServic
 
 from services.orchestrator.handlers.episodes import EpisodeHandlers
 from services.orchestrator.handlers.forecasts import ForecastHandlers
+from services.orchestrator.handlers.insights import InsightHandlers
 from services.orchestrator.handlers.modes import ModeHandlers
 from services.orchestrator.handlers.orchestrations import OrchestrationHandlers
 from services.orchestrator.handlers.schedules import ScheduleHandlers
@@ -16,6 +17,7 @@ class OrchestratorHandlers(
     EpisodeHandlers,
     StrategyHandlers,
     ForecastHandlers,
+    InsightHandlers,
     ScheduleHandlers,
     OrchestratorServiceServicer,
 ):
