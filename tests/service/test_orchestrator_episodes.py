@@ -234,7 +234,7 @@ async def test_a_filtered_search_finds_what_lies_behind_many_others(dsm: Dsm) ->
 # Four hundred episodes of another project around a place that is near to EPI-FAR's episode, and all of them nearer to
 # it. The place is among what was embedded, not far off, where the index's graph might not lead.
 _AMID = """
-    SELECT l2_normalize(e.embedding + noise.vector)::text AS vector
+    SELECT l2_normalize(e.embedding::vector + noise.vector)::text AS vector
     FROM episode e, (
         SELECT array_agg(0.02 * sin(n * n))::vector AS vector FROM generate_series(1, 1024) AS n) AS noise
     WHERE e.project_id = 'EPI-FAR'

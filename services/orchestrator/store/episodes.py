@@ -28,7 +28,7 @@ _SEARCH_CONDITIONS = {
     "project_id": "project_id = %(project_id)s",
     "with_outcome": "outcome_time IS NOT NULL",
 }
-_DISTANCE = "embedding::halfvec(1024) <=> %(vector)s::halfvec(1024)"
+_DISTANCE = "embedding <=> %(vector)s::halfvec(1024)"
 # Nearest by meaning that are compared by their figures too; how many the index looks at before it filters.
 _CANDIDATES = 50
 _EF_SEARCH = 60
@@ -73,7 +73,7 @@ _WAITING = """
     SELECT episode_id, context_text FROM episode WHERE requires_embedding ORDER BY create_time LIMIT %(limit)s
 """
 _EMBED = """
-    UPDATE episode e SET embedding = v.vector::vector, embedding_model = %(model)s, requires_embedding = false
+    UPDATE episode e SET embedding = v.vector::halfvec(1024), embedding_model = %(model)s, requires_embedding = false
     FROM unnest(%(episode_ids)s::uuid[], %(vectors)s::text[]) AS v (episode_id, vector)
     WHERE e.episode_id = v.episode_id
 """
