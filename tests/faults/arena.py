@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
+import pytest
 
 from services.kit.migrate import upgrade
 from services.local.process import choose_port, spawn
@@ -20,6 +21,11 @@ from tests.faults.machine import CHANNEL_OPTIONS, is_serving
 from tests.harness import STATEFUL, World
 
 FULL = os.environ.get("DSM_FAULTS") == "full"
+only_full = pytest.mark.skipif(not FULL, reason="only in `make test-faults`")
+# Tries before an event becomes a dead letter.
+DELIVERIES = 5 if FULL else 3
+# Marks what takes too long for `make test`.
+FULL_ONLY = pytest.mark.skipif(not FULL, reason="in `make test-faults` only")
 READY_SECONDS = 60.0
 _ROOT = Path(__file__).parents[2]
 

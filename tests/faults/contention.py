@@ -304,13 +304,14 @@ async def planned_at_once(arena: Arena, clients: int) -> list[str]:
     One of the replicas is told of the project so late that the other one has planned meanwhile.
     """
     scene = await make(arena, points=[1] * 3 * clients)
-    slow = await arena.launch("project", beside=True, failpoints="gate.before-answer=sleep:1")
+    slow = await arena.launch("project", beside=True, failpoints="gate.before-answer=sleep:3")
     replica = await arena.launch("sprint", beside=True, DSM_PROJECT_ADDRESS=slow.address)
     channels = [await arena.channel("sprint"), replica.channel]
     stubs: list[Any] = [SprintServiceStub(channel) for channel in channels]
     told: Counter[str] = Counter()
 
     async def plan(number: int) -> None:
+        await asyncio.sleep(0.5 * (number % 2 == 0))
         request = sprint_pb.StartSprintRequest(project_id=scene.project_id, start_date=MONDAY, max_tasks=2)
         try:
             await stubs[number % 2].StartSprint(request, timeout=60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,16 +10,14 @@ from zoneinfo import ZoneInfo
 
 import grpc
 import pytest
-import pytest_asyncio
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 from dsm.sprint.v1.sprint_service_pb2_grpc import SprintServiceStub
 
 from services.kit import status
-from services.local.stack import Stack
 from tests.faults.arena import FULL, Arena, count, seeded
 from tests.service.sprints import make
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)
@@ -72,20 +69,12 @@ def clock(tmp_path: Path) -> Clock:
     return made
 
 
-@pytest_asyncio.fixture(scope="module")
-async def arena(fault_stack: Stack) -> AsyncIterator[Arena]:
-    made = Arena(fault_stack)
-    await made.start("project", "backlog", "sprint")
-    yield made
-    await made.close()
-
-
 async def test_a_day_has_one_report_whatever_the_clock_does(arena: Arena, clock: Clock) -> None:
     rng = seeded("clocks")
     await arena.stop("sprint")
     await arena.launch("sprint", clock=clock.file)
     stub: Any = SprintServiceStub(await arena.channel("sprint"))
-    for case in CASES if FULL else CASES[1::2]:
+    for case in CASES if FULL else CASES[1::4]:
         zone, first = ZoneInfo(case.time_zone), date.fromisoformat(case.start)
         scene = await make(arena, points=[1], time_zone=case.time_zone)
         clock.set(_noon(first, zone))

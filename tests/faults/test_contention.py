@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from services.local.stack import Stack
 from tests.contract.methods import METHODS, is_read, short
 from tests.contract.test_calls import NOT_BUILT
 from tests.faults import contention
-from tests.faults.arena import FULL, Arena, count, seeded
+from tests.faults.arena import FULL, Arena, count, only_full, seeded
 from tests.harness import SERVICES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
 # Of each way to write: one statement, a transaction, a flow over services.
 KINDS = (
@@ -33,16 +29,9 @@ EVERY_KIND = tuple(
 )
 
 
-@pytest_asyncio.fixture(scope="module")
-async def arena(fault_stack: Stack) -> AsyncIterator[Arena]:
-    made = Arena(fault_stack, DSM_SAGA_LEASE_SECONDS="2")
-    await made.start(*(SERVICES if FULL else ("project", "backlog", "sprint")))
-    yield made
-    await made.close()
-
-
 async def test_a_request_id_has_one_effect_and_one_answer(arena: Arena) -> None:
     rng = seeded("request-ids")
+    await arena.start(*(SERVICES if FULL else ("project", "backlog", "sprint")))
     wrong, asked = await contention.asked_at_once(arena, rng, EVERY_KIND if FULL else KINDS, clients=50)
     assert wrong == []
     assert await contention.asked_again(arena, asked) == []
@@ -65,6 +54,7 @@ async def test_one_of_many_plannings_at_once_gets_the_sprint(arena: Arena) -> No
     assert await contention.planned_at_once(arena, clients=count(50, 20)) == []
 
 
+@only_full
 async def test_a_planning_cut_short_is_whole_or_absent(arena: Arena) -> None:
-    for point in (*(("saga.start-sprint.reserve.before",) if FULL else ()), "saga.start-sprint.reserve.done"):
+    for point in ("saga.start-sprint.reserve.before", "saga.start-sprint.reserve.done"):
         assert await contention.planning_cut_short(arena, point) == []

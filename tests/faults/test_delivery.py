@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from services.local.stack import Stack
 from tests.faults import deliveries
-from tests.faults.arena import FULL, Arena, count, seeded
+from tests.faults.arena import DELIVERIES, Arena, count, seeded
 
-pytestmark = pytest.mark.slow
-
-# Tries before an event becomes a dead letter.
-DELIVERIES = 5 if FULL else 3
-
-
-@pytest_asyncio.fixture(scope="module")
-async def arena(fault_stack: Stack) -> AsyncIterator[Arena]:
-    # Small batches: what is killed between two of them has done some and not all.
-    made = Arena(
-        fault_stack,
-        DSM_CONSUMER_BATCH="20",
-        DSM_DUPLICATE_WINDOW_SECONDS="1",
-        DSM_MAX_DELIVERIES=str(DELIVERIES),
-    )
-    yield made
-    await made.close()
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
 
 async def test_a_backlog_killed_between_commit_and_publish_tells_everything(arena: Arena) -> None:
     rng = seeded("commit-publish")
     points = ("outbox.before-publish", "outbox.after-publish")
-    lives = [f"{points[life % 2]}=kill@{rng.randrange(3, 25)}" for life in range(count(20, 2))]
-    assert await deliveries.creates_while_dying(arena, rng, count(1000, 100), lives) == []
+    lives = [f"{points[life % 2]}=kill@{rng.randrange(3, 15)}" for life in range(count(20, 2))]
+    assert await deliveries.creates_while_dying(arena, rng, count(1000, 60), lives) == []
 
 
 async def test_a_sprint_service_killed_between_effect_and_acknowledgement_repeats_nothing(arena: Arena) -> None:
     rng = seeded("effect-ack")
     points = ("inbox.before-ack", "inbox.before-effect")
-    lives = [f"{points[life % 2]}=kill@{rng.randrange(1, 4)}" for life in range(count(10, 2))]
+    lives = [f"{points[life % 2]}=kill@{rng.randrange(1, 3)}" for life in range(count(10, 1))]
     assert await deliveries.reports_while_dying(arena, rng, count(1000, 200), lives) == []
 
 
@@ -51,8 +31,8 @@ async def test_a_message_delivered_ten_times_has_one_effect(arena: Arena) -> Non
 
 async def test_messages_in_another_order_take_nothing_back(arena: Arena) -> None:
     rng = seeded("reordered")
-    assert await deliveries.progress_reordered(arena, rng, count(5000, 400), tasks=count(50, 10)) == []
-    assert await deliveries.titles_reordered(arena, rng, count(5000, 400), tasks=count(50, 10)) == []
+    assert await deliveries.progress_reordered(arena, rng, count(5000, 200), tasks=count(50, 10)) == []
+    assert await deliveries.titles_reordered(arena, rng, count(5000, 200), tasks=count(50, 10)) == []
 
 
 async def test_a_relay_that_stalls_tells_nothing_late_or_twice(arena: Arena) -> None:
@@ -67,4 +47,4 @@ async def test_what_is_told_again_has_no_second_effect(arena: Arena) -> None:
 
 async def test_poison_is_put_aside_and_holds_nobody_up(arena: Arena) -> None:
     rng = seeded("poison")
-    assert await deliveries.poisoned(arena, rng, count(2000, 400), DELIVERIES) == []
+    assert await deliveries.poisoned(arena, rng, count(2000, 200), DELIVERIES) == []

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import psutil
 import psycopg
 import pytest
 
+from services.cli import servers
+from services.cli.names import STATEFUL, database_variable
 from services.local import folder
 from services.local.errors import StackError, failed
 from services.local.nats import NatsServer
@@ -365,3 +368,26 @@ async def last_message(url: str) -> bytes | None:
     message = await client.jetstream().get_last_msg("KEPT", "kept")
     await client.close()
     return message.data
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_the_stream_acknowledges_is_on_disk(tmp_path: Path, durable: bool) -> None:
+    """JetStream's own default syncs every two minutes: a power cut would lose what was acknowledged since."""
+    server = NatsServer.start(tmp_path / "nats", 0, monitor_port=0, durable=durable)
+    try:
+        assert bool(_jetstream_config(server).get("sync_always")) is durable
+    finally:
+        server.stop()
+
+
+def test_what_dsm_up_starts_is_durable(tmp_path: Path) -> None:
+    elsewhere = {database_variable(name): "postgresql://nowhere" for name in STATEFUL}
+    with servers.running(tmp_path, elsewhere) as started:
+        assert started.nats
+        assert _jetstream_config(started.nats)["sync_always"]
+
+
+def _jetstream_config(server: NatsServer) -> dict[str, object]:
+    with urllib.request.urlopen(f"{server.monitor_url}/jsz", timeout=10) as answer:
+        config: dict[str, object] = json.load(answer)["config"]
+    return config
