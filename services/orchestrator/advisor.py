@@ -25,6 +25,7 @@ from services.orchestrator.store.advisories import Waiting
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 # After so long a review is asked for again; what is beyond the wait for an answer keeps another process from asking.
 RETRY_SECONDS = 10.0
 CLAIM_MARGIN_SECONDS = 30.0
@@ -52,6 +53,14 @@ class Advisor:
                 while await self._advise_some():
                     pass
             await asyncio.sleep(POLL_SECONDS)
+
+    async def answers(self) -> bool:
+        """Whether the server answers at all."""
+        with suppress(*_FAULTS):
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._client.list()
+                return True
+        return False
 
     async def _advise_some(self) -> int:
         async with self._database.write(keyed=False) as tx:
@@ -93,4 +102,4 @@ async def keep_limit(database: Database, clock: Clock, seconds: float) -> None:
         with suppress(DsmError):
             async with database.write(keyed=False) as tx:
                 await advisories.give_up(tx, clock() - timedelta(seconds=seconds))
-        await asyncio.sleep(GIVE_UP_EVERY_SECONDS)
+        await asyncio.sleep(min(GIVE_UP_EVERY_SECONDS, seconds / 4))
