@@ -11,9 +11,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Passed through to the command behind a verb: make test ARGS='-k sprint -x'
 ARGS ?=
+# Of the fault tests and the soak.
+SEED ?=
+MINUTES ?= 10
 SOURCES = $(wildcard services migrations tests scripts)
 
-.PHONY: help setup lock gen gen-check gen-clients check-clients fmt lint test up down demo check bench clean
+.PHONY: help setup lock gen gen-check gen-clients check-clients fmt lint test test-faults soak up down demo check bench clean
 
 help: ## Show this table
 	@awk 'BEGIN {FS = ":.*## "; print "make <verb> [ARGS=…]\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +83,12 @@ lint: $(VENV)/.dev ## Check style, types, imports, the contract and the generate
 
 test: $(VENV)/.dev ## Run the tests (ARGS go to pytest)
 	$(BIN)/pytest $(ARGS)
+
+test-faults: $(VENV)/.dev ## Break DSM in every way of tests/faults, at length (SEED=… makes a run again)
+	DSM_FAULTS=full DSM_FAULTS_SEED=$(SEED) $(BIN)/pytest -s tests/faults $(ARGS)
+
+soak: $(VENV)/.dev ## Random faults under load for MINUTES (10), by SEED
+	$(BIN)/python -u -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 check: lint test ## Lint and test: what CI runs
 
