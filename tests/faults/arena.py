@@ -24,8 +24,6 @@ FULL = os.environ.get("DSM_FAULTS") == "full"
 only_full = pytest.mark.skipif(not FULL, reason="only in `make test-faults`")
 # Tries before an event becomes a dead letter.
 DELIVERIES = 5 if FULL else 3
-# Marks what takes too long for `make test`.
-FULL_ONLY = pytest.mark.skipif(not FULL, reason="in `make test-faults` only")
 READY_SECONDS = 60.0
 _ROOT = Path(__file__).parents[2]
 

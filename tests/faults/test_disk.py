@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.faults.arena import FULL_ONLY, seeded
+from tests.faults.arena import only_full, seeded
 from tests.faults.history import History
 from tests.faults.invariants import Healing, healed, judge
 from tests.faults.load import make_fault_stage, under_load
@@ -58,7 +58,7 @@ def _fill(disk: Path) -> Path:
     return ballast
 
 
-@FULL_ONLY
+@only_full
 async def test_a_full_disk_loses_nothing_that_was_answered(small: Machine, tmp_path: Path) -> None:
     seed = seeded("disk").randrange(10**6)
     stage = await make_fault_stage(small, History(tmp_path, "disk", seed), seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.arena import FULL, FULL_ONLY, seeded
+from tests.faults.arena import FULL, only_full, seeded
 from tests.faults.flows import FLOWS, Flow, make_scene
 from tests.faults.history import Entry, History
 from tests.faults.invariants import FLOW_SECONDS, Verdict, judge_effects, judge_events, quiet
@@ -83,7 +83,7 @@ async def test_a_flow_killed_at_any_step_is_whole_or_undone(machine: Machine, hi
     await _whole(machine, history)
 
 
-@FULL_ONLY
+@only_full
 @pytest.mark.timeout(600)
 async def test_a_planning_whose_neighbour_is_killed_is_whole_or_undone(machine: Machine, history: History) -> None:
     for line in await asyncio.gather(*(_break_neighbour(machine, history, *one) for one in NEIGHBOURS)):

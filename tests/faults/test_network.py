@@ -17,7 +17,7 @@ from dsm.common.v1 import status_service_pb2
 from dsm.orchestrator.v1 import decision_pb2
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as orchestrator
 
-from tests.faults.arena import FULL_ONLY
+from tests.faults.arena import only_full
 from tests.faults.flows import Scene, make_scene
 from tests.faults.history import Entry, History
 from tests.faults.invariants import HEAL_SECONDS, Verdict, judge_effects, judge_events, quiet
@@ -107,7 +107,7 @@ async def _compare(machine: Machine, history: History, replica: Replica, scene: 
     return usual, meanwhile
 
 
-@FULL_ONLY
+@only_full
 async def test_a_planning_whose_backlog_is_slow_ends_at_its_deadline_and_is_whole_or_undone(
     machine: Machine, history: History
 ) -> None:
@@ -163,7 +163,7 @@ async def _delay(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [_blackhole, *(pytest.param(fault, marks=FULL_ONLY) for fault in (_cut, _reset, _refuse, _delay))]
+    "fault", [_blackhole, *(pytest.param(fault, marks=only_full) for fault in (_cut, _reset, _refuse, _delay))]
 )
 async def test_a_bad_line_to_the_database_costs_unavailable_and_heals(
     machine: Machine, history: History, fault: Callable[[Proxy], Awaitable[None]]

@@ -12,7 +12,7 @@ import pytest
 from dsm.backlog.v1 import backlog_service_pb2 as backlog
 from dsm.backlog.v1 import task_pb2
 
-from tests.faults.arena import FULL_ONLY, count
+from tests.faults.arena import count, only_full
 from tests.faults.flows import Scene, make_scene
 from tests.faults.history import History
 from tests.faults.invariants import Verdict, judge_effects, judge_events, quiet
@@ -52,7 +52,7 @@ async def test_the_same_project_planned_at_two_replicas_at_once_has_one_sprint(
     await _whole(machine, history)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=FULL_ONLY)])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=only_full)])
 async def test_another_replica_publishes_when_the_one_that_did_is_gone(
     machine: Machine, history: History, number: signal.Signals
 ) -> None:

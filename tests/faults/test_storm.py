@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.arena import FULL, FULL_ONLY, count, seeded
+from tests.faults.arena import FULL, count, only_full, seeded
 from tests.faults.faults import Fault, kill, nats_gone, nats_store_lost, stop_postgres
 from tests.faults.history import History
 from tests.faults.invariants import Healing, Verdict, healed, judge
@@ -57,7 +57,7 @@ async def test_postgres_stopped_at_once_again_and_again_costs_unavailable(machin
     assert {entry.code for entry in stage.told.entries} & {"UNAVAILABLE"}
 
 
-@FULL_ONLY
+@only_full
 async def test_nats_killed_and_gone_leaves_writes_alone(machine: Machine, tmp_path: Path) -> None:
     stage = await _stage(machine, tmp_path, "nats")
     healings: list[Healing] = []

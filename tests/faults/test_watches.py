@@ -15,7 +15,7 @@ from dsm.events.v1 import event_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as sprint
 from dsm.sprint.v1 import sprint_service_pb2_grpc
 
-from tests.faults.arena import FULL_ONLY, count, seeded
+from tests.faults.arena import count, only_full, seeded
 from tests.faults.faults import kill, stop_postgres
 from tests.faults.flows import make_scene
 from tests.faults.history import History
@@ -103,7 +103,7 @@ async def _told_tasks(stage: FaultStage, project_id: str, after: int) -> list[tu
     return found
 
 
-@FULL_ONLY
+@only_full
 async def test_a_watcher_of_a_sprint_sees_each_report_once(machine: Machine, tmp_path: Path) -> None:
     scene = await make_scene(machine, History(tmp_path, "watch-sprint", "-"))
     await scene.plan()
