@@ -246,7 +246,7 @@ async def test_patterns_that_are_not_known_are_absent(stub: ChronicleServiceAsyn
     await stub.RecordSprintPlanning(_planning(project))
     found = (await stub.GetProjectPatterns(pb.GetProjectPatternsRequest(project_id=project))).patterns
     known = {field.name for field, _ in found.ListFields()}
-    assert known == {"project_id", "patterns_analysis_summary"}
+    assert known == {"project_id", "patterns_analysis_summary", "last_note_time"}
 
 
 # --- bad input ----------------------------------------------------------------------------------
