@@ -148,8 +148,9 @@ def build(settings: OrchestratorSettings) -> StatefulService:
     keeping = Keeping(settings.schedule_runner, _namespace(settings))
     learner = Learner(service.database, utc_now, every_seconds=60 * settings.evolve_every_minutes)
     forecaster = Forecaster(service.database, observer, project, sprint, utc_now)
-    handlers = OrchestratorHandlers(  # type: ignore[abstract]
-        service.database, observer, memory, pipeline, learner, forecaster, utc_now, keeping
+    advisor = _advisor(service, settings) if settings.advisor_url else None
+    handlers = OrchestratorHandlers(
+        service.database, observer, memory, pipeline, learner, forecaster, advisor, utc_now, keeping
     )
     service.serve(
         pb.DESCRIPTOR.services_by_name["OrchestratorService"],
@@ -163,21 +164,25 @@ def build(settings: OrchestratorSettings) -> StatefulService:
     service.run(keeper.keep_jobs)
     service.run(keeper.keep_orchestrations)
     service.run(lambda: keep_limit(service.database, utc_now, settings.advisor_limit_seconds))
-    if settings.advisor_url:
-        advisor = Advisor(
-            service.database,
-            utc_now,
-            url=settings.advisor_url,
-            model=settings.advisor_model,
-            timeout=settings.advisor_timeout_seconds,
-            at_once=settings.advisor_at_once,
-        )
+    if advisor:
         service.run(advisor.keep_advised)
     if settings.schedule_runner is Runner.SERVICE:
         service.run(keeper.keep_scrums)
     else:
         _keep_cluster(service, settings, policy)
     return service
+
+
+def _advisor(service: StatefulService, settings: OrchestratorSettings) -> Advisor:
+    """Who reviews decisions."""
+    return Advisor(
+        service.database,
+        utc_now,
+        url=settings.advisor_url,
+        model=settings.advisor_model,
+        timeout=settings.advisor_timeout_seconds,
+        at_once=settings.advisor_at_once,
+    )
 
 
 def _keep_cluster(service: StatefulService, settings: OrchestratorSettings, policy: Policy) -> None:

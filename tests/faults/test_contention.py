@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.methods import METHODS, is_read, short
-from tests.contract.test_calls import NOT_BUILT
 from tests.faults import contention
 from tests.faults.arena import FULL, Arena, count, only_full, seeded
 from tests.harness import SERVICES
@@ -24,7 +23,7 @@ EVERY_KIND = tuple(
     short(method).replace("Service.", ".")
     for method in METHODS
     if "request_id" in method.input_type.fields_by_name
-    and not (is_read(method) or method.client_streaming or short(method) in NOT_BUILT)
+    and not (is_read(method) or method.client_streaming)
     and not method.containing_service.file.package.startswith("dsm.common.")
 )
 

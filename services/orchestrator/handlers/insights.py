@@ -70,15 +70,15 @@ class InsightHandlers(Room):
         self, request: pb.GetIntelligenceHealthRequest, context: Context
     ) -> pb.GetIntelligenceHealthResponse:
         """How everything does that enhances decisions."""
-        (chronicle, newest), embedding, (stored, (active, changed)) = await asyncio.gather(
-            self._newest_note(), self.memory.answers(), self._stored()
+        (chronicle, newest), embedding, advisor, (stored, (active, changed)) = await asyncio.gather(
+            self._newest_note(), self.memory.answers(), self._advisor_answers(), self._stored()
         )
         cache = self.memory.cache
         health = Health(
             cache=CacheState(len(cache), cache.hit_rate, CACHE_SECONDS),
             chronicle_answers=chronicle,
             embedding_answers=embedding,
-            advisor_answers=None,
+            advisor_answers=advisor,
             stored=stored,
             active_strategies=active,
             strategies_changed=changed,
@@ -93,6 +93,9 @@ class InsightHandlers(Room):
             return True, await self.observer.newest_note()
         except DsmError:
             return False, None
+
+    async def _advisor_answers(self) -> bool | None:
+        return await self.advisor.answers() if self.advisor else None
 
     async def _stored(self) -> tuple[tuple[int, int] | None, tuple[int, datetime | None]]:
         """Episodes and those that wait, None if the database does not answer; strategies in use, and their change."""

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from services.kit.clock import Clock
 from services.kit.database import Database
+from services.orchestrator.advisor import Advisor
 from services.orchestrator.domain.schedule import Keeping
 from services.orchestrator.forecasting import Forecaster
 from services.orchestrator.learning import Learner
@@ -23,6 +24,7 @@ class Room:
         pipeline: Pipeline,
         learner: Learner,
         forecaster: Forecaster,
+        advisor: Advisor | None,
         clock: Clock,
         keeping: Keeping,
     ) -> None:
@@ -32,6 +34,7 @@ class Room:
         self.pipeline = pipeline
         self.learner = learner
         self.forecaster = forecaster
+        self.advisor = advisor
         self.clock = clock
         self.keeping = keeping
 

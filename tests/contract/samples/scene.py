@@ -27,6 +27,8 @@ from tests.harness import SERVICES, World
 MONDAY = "2025-03-03"
 TUESDAY = "2025-03-04"
 LAST_DAY = "2025-03-16"
+# The first day of the two weeks before.
+BEFORE = "2025-02-17"
 
 _numbers = itertools.count(random.Random().randrange(10**6) * 1000)
 
@@ -111,6 +113,15 @@ class Scene:
         request = sprint.StartSprintRequest(project_id=await self.new_plannable(), start_date=MONDAY)
         return (await stub.StartSprint(request)).sprint
 
+    async def new_second_sprint(self) -> sprint_pb2.Sprint:
+        """An open sprint with two tasks, of a project of its own that has closed one before."""
+        stub = SprintServiceStub(await self.world.channel("sprint"))
+        project_id = await self.new_plannable()
+        request = sprint.StartSprintRequest(project_id=project_id, start_date=BEFORE)
+        first = (await stub.StartSprint(request)).sprint
+        await stub.CloseSprint(sprint.CloseSprintRequest(sprint_id=first.sprint_id, close_date=first.end_date))
+        return (await stub.StartSprint(sprint.StartSprintRequest(project_id=project_id, start_date=MONDAY))).sprint
+
     async def new_sprint_task(self) -> str:
         """A task of an open sprint of its own."""
         return (await self.new_sprint()).tasks[0].task_id
@@ -173,7 +184,7 @@ async def make_scene(world: World) -> Scene:
     scene.project_id, scene.employee_id = await scene.new_team()
     scene.task_ids = await scene.new_tasks()
     scene.story_id = await scene.new_story()
-    scene.sprint = await scene.new_sprint()
+    scene.sprint = await scene.new_second_sprint()
     stub = ProjectServiceStub(await world.channel("project"))
     scene.page_token = (await stub.ListProjects(project.ListProjectsRequest(page_size=1))).next_page_token
     chronicle_stub = ChronicleServiceStub(await world.channel("chronicle"))
