@@ -19,7 +19,6 @@ from tests.contract.methods import METHODS, is_read, short
 from tests.contract.samples import sample
 from tests.contract.samples.scene import Scene
 
-
 MUTATIONS = [method for method in METHODS if "request_id" in method.input_type.fields_by_name]
 LISTS = [method for method in METHODS if "page_token" in method.input_type.fields_by_name]
 
