@@ -46,7 +46,14 @@ def decide(
     schedule: Annotated[
         str, typer.Option(help="When the daily scrum runs, a cron expression.", show_default="0 14 * * 1-5")
     ] = "",
-    create_cronjob: Annotated[bool, typer.Option("--cronjob/--no-cronjob", help="Schedule the daily scrum.")] = True,
+    create_cronjob: Annotated[
+        bool | None,
+        typer.Option(
+            "--cronjob/--no-cronjob",
+            help="Schedule the daily scrum.",
+            show_default="yes, unless `dsm schedule delete` ended it",
+        ),
+    ] = None,
     start: Annotated[str, typer.Option(help="First day of a new sprint, ISO 8601.", show_default="--as-of")] = "",
     as_of: Annotated[str, typer.Option(help="The day that counts as today, ISO 8601.", show_default="today")] = "",
     target: TargetOption = "",

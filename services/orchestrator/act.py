@@ -16,7 +16,7 @@ from services.orchestrator import events
 from services.orchestrator.convert.schedules import to_tracked
 from services.orchestrator.domain.action import Action, ActionKind, ActionState, failed, next_pending, settle
 from services.orchestrator.domain.episode import Record
-from services.orchestrator.domain.schedule import DEFAULT_SCRUM_SCHEDULE, Wish, check_schedule, cron_job_name
+from services.orchestrator.domain.schedule import DEFAULT_SCRUM_SCHEDULE, Timer, Wish, check_schedule, cron_job_name
 from services.orchestrator.store import schedules
 
 # Planning and closing are flows over several services.
@@ -106,21 +106,25 @@ class Actor:
         if wish and not wish.wanted and record.options.create_cronjob is None:
             return replace(action, state=ActionState.SKIPPED, reason="The project's wish for a schedule was ended.")
         sprint_id = record.sprint_id or record.analysis.active_sprint_id
+        name = cron_job_name(sprint_id)
+        schedule = check_schedule(record.options.schedule or (wish.schedule if wish else DEFAULT_SCRUM_SCHEDULE), "")
+        action = replace(action, reason=f"{sprint_id} is open.", sprint_id=sprint_id, cron_job_name=name)
+        job = await schedules.find_job(self._database.read, record.project_id, name)
+        if wish and wish.wanted and job and wish.schedule == job.timer.schedule == schedule:
+            return _scheduled(action, job.timer)
         answer = await self._sprint.call(
             self._stub.GetSprint, pb.GetSprintRequest(sprint_id=sprint_id), pb.GetSprintResponse
         )
         sprint, now = to_tracked(answer.sprint), self._clock()
-        schedule = check_schedule(record.options.schedule or (wish.schedule if wish else DEFAULT_SCRUM_SCHEDULE), "")
         async with self._database.write(keyed=False) as tx:
             wanted = Wish(record.project_id, True, schedule, sprint.time_zone, now)
             if changed := await schedules.put_wish(tx, wanted):
                 events.wish_changed(tx, changed)
             await schedules.track(tx, [sprint])
             await schedules.sync(tx, [record.project_id], now)
-        return replace(
-            action,
-            reason=f"{sprint_id} is open.",
-            sprint_id=sprint_id,
-            cron_job_name=cron_job_name(sprint_id),
-            description=f"The daily scrum of {sprint_id} runs at {schedule!r}, {sprint.time_zone}.",
-        )
+        return _scheduled(action, Timer(schedule, sprint.time_zone))
+
+
+def _scheduled(action: Action, timer: Timer) -> Action:
+    when = f"at {timer.schedule!r} ({timer.time_zone})"
+    return replace(action, description=f"The daily scrum of {action.sprint_id} runs {when}.")

@@ -20,7 +20,7 @@ from services.kit import call
 from services.kit.call import Call, RequestKey
 from services.kit.callee import Callee
 from services.kit.clock import Clock
-from services.kit.database import AlreadyAnswered, Database
+from services.kit.database import CONFLICTS, AlreadyAnswered, Database
 from services.kit.errors import DsmError
 from services.orchestrator.domain.schedule import (
     CronJob,
@@ -73,7 +73,7 @@ class Keeper:
     async def keep_jobs(self) -> None:
         """Let cron jobs be what wishes and sprints say, for ever: heals what calls that came together did not see."""
         while True:
-            with suppress(DsmError):
+            with suppress(DsmError, *CONFLICTS):
                 async with self._database.write(keyed=False) as tx:
                     await schedules.sync(tx, None, self._clock())
             await asyncio.sleep(SYNC_SECONDS)

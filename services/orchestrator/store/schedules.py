@@ -59,6 +59,7 @@ _OUT_OF_DATE = f"""
           SELECT FROM cron_job c WHERE c.sprint_id = s.sprint_id
             AND (c.schedule, c.time_zone, c.first_day, c.last_day)
                 = (w.schedule, s.time_zone, s.start_date, s.end_date))
+    ORDER BY s.sprint_id
 """
 _PUT_JOBS = """
     INSERT INTO cron_job (sprint_id, project_id, name, schedule, time_zone, first_day, last_day, next_run_time,
