@@ -146,7 +146,9 @@ class Consumer:
                 await self._take(messages[:middle])
                 await self._take(messages[middle:])
         else:
-            await asyncio.gather(*(message.ack() for message in messages))
+            # One after the other, which is one write to the socket too, and no task for each.
+            for message in messages:
+                await message.ack()
 
     async def _apply(self, events: list[event_pb2.Event]) -> None:
         first = events[0]

@@ -30,6 +30,7 @@ from services.sprint.store import tasks as task_store
 
 TASKS = ("dsm.backlog.v1.task.updated",)
 PROJECTS = ("dsm.project.v1.project.created", "dsm.project.v1.project.updated")
+_FOLLOWED = {"title", "points"}
 PROGRESS = ("dsm.in.sprint.v1.task.progressed",)
 
 
@@ -125,16 +126,18 @@ async def apply_projects(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> 
 
 async def apply_tasks(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
     """Follow the backlog's titles and points; the sprint's own version of a task is not touched by that."""
-    changed = [(event, event.task_updated.task) for event in events if event.task_updated.task.sprint_id]
+    # Most changes are the sprint's own progress, come back from the backlog.
+    news = [event for event in events if not _FOLLOWED.isdisjoint(event.task_updated.changed_fields)]
+    changed = [(event, event.task_updated.task) for event in news if event.task_updated.task.sprint_id]
     if not changed:
         return
-    news = {
+    columns = {
         "task_ids": [task.task_id for _, task in changed],
         "titles": [task.title for _, task in changed],
         "points": [to_points(task.points, "points") if task.HasField("points") else None for _, task in changed],
         "versions": [event.aggregate_version for event, _ in changed],
     }
-    await contents.follow(tx, news, max(to_time(event.event_time) for event, _ in changed))
+    await contents.follow(tx, columns, max(to_time(event.event_time) for event, _ in changed))
 
 
 async def apply_progress(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:

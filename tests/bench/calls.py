@@ -14,7 +14,7 @@ from dsm.sprint.v1 import sprint_service_pb2 as sprint_pb
 
 from tests.bench import echo as echo_server
 from tests.bench import scene
-from tests.bench.load import Measure, measure
+from tests.bench.load import Measure, measure, settle
 from tests.bench.target import Target
 
 
@@ -79,4 +79,5 @@ async def update_progress(target: Target, options: argparse.Namespace) -> Measur
 
 
 async def _measure(target: Target, options: argparse.Namespace, call: object) -> Measure:
+    await settle(target.process)
     return await measure(call, target.process, calls=options.calls, width=options.concurrency)  # type: ignore[arg-type]

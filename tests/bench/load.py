@@ -18,6 +18,16 @@ class Measure:
     cpu_ms: float
 
 
+async def settle(server: psutil.Process, seconds: float = 60) -> None:
+    """Wait until the server has worked off what came before (events, embeddings): under 5 % of a core for a second."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        before = _cpu(server)
+        await asyncio.sleep(1)
+        if _cpu(server) - before < 0.05:
+            return
+
+
 async def measure(
     call: Callable[[int], Awaitable[object]], server: psutil.Process, *, calls: int, width: int
 ) -> Measure:

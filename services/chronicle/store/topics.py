@@ -60,7 +60,7 @@ async def put(tx: WriteHandle, titles: Sequence[SampledTitle]) -> None:
 
 
 async def drop(tx: WriteHandle, task_ids: Sequence[str]) -> None:
-    """Leave deleted tasks out; others take their places as they change."""
+    """Leave deleted tasks out; others take their places as they are created or named anew."""
     await tx.execute(_DROP, {"task_ids": list(task_ids)})
 
 
