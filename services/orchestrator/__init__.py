@@ -7,7 +7,7 @@ sprint closes the outcome is remembered, and from time to time strategies are le
 Schedules follow from what projects want and which sprints are open (`store.schedules`); `keeper` holds what is due,
 `cluster` keeps CronJobs of Kubernetes instead, and `advisor` has decisions reviewed afterwards.
 Tables: decision, episode (with its vector), strategy, evolution, forecast, closed_sprint, decision_mode,
-orchestration_lease, daily_scrum_schedule, tracked_sprint, cron_job, orchestration_schedule, turn, and the kit's. Publishes decision.made, episode.recorded,
-strategy.evolved, decision_mode.changed and changes of schedules; consumes the sprints' starting, being abandoned, and
-closing, which brings the outcomes.
+orchestration_lease, daily_scrum_schedule, tracked_sprint, cron_job, orchestration_schedule, turn, and the kit's.
+Publishes decision.made, episode.recorded, strategy.evolved, decision_mode.changed and changes of schedules; consumes
+the sprints' starting, being abandoned, and closing, which brings the outcomes.
 """
