@@ -47,6 +47,8 @@ _COMMANDS = {
     "report": "report",
     "decide": "decide",
     "schedule": "schedule",
+    "memory": "memory",
+    "strategies": "strategies",
     "demo": "demo",
 }
 

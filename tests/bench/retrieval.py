@@ -165,7 +165,7 @@ async def search(database: Database, fleet: Fleet, count: int) -> dict[str, Foun
         f"a project of {int((good & large).sum()):,}": (EpisodeFilter(LARGE), good & large),
         "the same, with outcome": (EpisodeFilter(LARGE, with_outcome_only=True), good & known & large),
     }
-    found = {}
+    found = {"(SELECT 1, to compare)": await _nothing(database, len(fleet.queries))}
     for name, (wanted, fitting) in filters.items():
         found[name] = await _search(database, fleet, vectors, wanted, fitting)
     traits = [episode.traits for episode in fleet.queries]
@@ -214,6 +214,16 @@ async def _search(
     answers, seconds = await _searched(database, fleet, wanted, [Traits()] * len(fleet.queries))
     shares = [len(answer & exact) / len(exact) for answer, exact in zip(answers, nearest, strict=True)]
     return Found(float(np.mean(shares)), *_percentiles(seconds))
+
+
+async def _nothing(database: Database, count: int) -> Found:
+    """What a round trip to the database takes on this machine at this moment."""
+    seconds = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await database.read.value("SELECT 1")
+        seconds.append(time.perf_counter() - began)
+    return Found(float("nan"), *_percentiles(seconds))
 
 
 async def _searched(
@@ -330,6 +340,7 @@ async def _run(options: argparse.Namespace) -> None:
         console.print(f"{options.episodes:,} episodes; their index was made in {took:.0f} s")
         database = Database("orchestrator", url)
         await database.open()
+        print("searching …", file=sys.stderr)
         show(console, await search(database, fleet, options.episodes))
         await database.close()
         print("deciding …", file=sys.stderr)
