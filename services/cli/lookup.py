@@ -18,12 +18,17 @@ _PAGE = 250
 Names = Mapping[str, str]
 
 
+def is_sprint(target: str) -> bool:
+    """Whether an id is a sprint's, not a project's."""
+    return bool(_SPRINT_ID.match(target))
+
+
 def open_sprint(dsm: Client, target: str) -> Sprint:
     """The sprint that `target` names, or the open one of the project that it names, or, without one, of any project.
 
     Raises CliError if no sprint is open.
     """
-    if _SPRINT_ID.match(target):
+    if is_sprint(target):
         return dsm.sprint.GetSprint(GetSprintRequest(sprint_id=target)).sprint
     if sprint := open_sprint_of(dsm, target):
         return sprint
@@ -46,7 +51,7 @@ def last_sprint(dsm: Client, target: str) -> Sprint:
 
     Raises CliError if the project never had one.
     """
-    if _SPRINT_ID.match(target):
+    if is_sprint(target):
         return dsm.sprint.GetSprint(GetSprintRequest(sprint_id=target)).sprint
     if sprint := open_sprint_of(dsm, target):
         return sprint

@@ -46,6 +46,7 @@ _COMMANDS = {
     "board": "board",
     "report": "report",
     "decide": "decide",
+    "forecast": "forecast",
     "schedule": "schedule",
     "memory": "memory",
     "strategies": "strategies",
