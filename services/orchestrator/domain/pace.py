@@ -33,6 +33,7 @@ _STEP = 0.04
 _MARGIN = 2.0
 # No pace is a thousand times another: such figures are mistakes, and would only make the grid long.
 _FARTHEST = math.log(1000)
+_LEAST_WORK = 1e-6
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Work:
     @property
     def pace(self) -> float:
         """Work per person-day or week; half a task's where nothing was completed, because something was worked on."""
-        return (self.done or 0.5) / self.exposure
+        return max(self.done, 0.5 if not self.done else _LEAST_WORK) / self.exposure
 
 
 @dataclass(frozen=True)

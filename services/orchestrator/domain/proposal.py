@@ -26,9 +26,11 @@ from services.orchestrator.domain.pace import Pace, Prior, Work, learn
 from services.orchestrator.domain.situation import LONGEST_SPRINT_WEEKS, Analysis, Options, SimilarProject
 from services.orchestrator.domain.strategy import Strategy, applicable, features
 
-# The load is set where the next sprint has this chance of falling short of it: the critical fractile of the newsvendor
-# (Arrow, Harris & Marschak, Econometrica 19, 1951), if work left over costs as much as work not planned.
-FRACTILE = 0.5
+# The rules' value stays if it is in the middle of what the next sprint is likely to bring, and else is moved to the
+# nearer end of it: the load where the chance of falling short is MARGIN when a team is given more, 1 - MARGIN when it
+# is given less. These are critical fractiles of the newsvendor (Arrow, Harris & Marschak, Econometrica 19, 1951): more
+# work has to be safe, while for a team that is given less, an idle hour counts more than a task that is carried over.
+MARGIN = 0.3
 # Never more than so many times what the team has shown, nor so many times more or less than the rules say.
 STRETCH = 1.5
 REACH = 4.0
@@ -36,6 +38,8 @@ REACH = 4.0
 # chance of that is SURE.
 TOO_FAR = 1.25
 SURE = 0.8
+# Where points limit a sprint, the number of tasks leaves room for a run of small ones.
+SLACK_BESIDE_POINTS = 1.25
 # Of a team that nothing is known of, per person-day: what the sprint service plans a first sprint by.
 TASKS_PER_PERSON_DAY = 0.2
 POINTS_PER_PERSON_DAY = 0.8
@@ -278,20 +282,25 @@ class _Figure:
 def _load(case: Case, decision: Decision, figure: _Figure) -> list[Adjustment]:
     """What the team can take: its pace times this sprint's person-days (PTO and holidays taken off).
 
-    Added to it is what has been done of tasks that are carried over, and for a limit of points half a task, because the
-    first task that does not fit ends the choice, which leaves half a task of room on average.
+    load = min(max(low, rules' value), high), low and high the MARGIN and 1 - MARGIN quantiles of pace x person-days:
+    the pace of past sprints is 'yesterday's weather' (Beck & Fowler, Planning Extreme Programming, 2001), its scaling
+    by the days is capacity-driven planning (Cohn, Agile Estimating and Planning, 2005, chapter 14); see `pace`. Added
+    to a limit of points is half a task, because the first task that does not fit ends the choice, which leaves half a
+    task of room on average.
     """
     exposure = case.exposure(decision.sprint_duration_weeks)
     if not exposure or not _outcomes(case) or not figure.original:
         return []
-    can = figure.pace.quantile(FRACTILE) * exposure / figure.of_pace
-    begun = (case.under_way(figure.done) or [0.0])[-1] / figure.of_pace
+    low, usual, high = (figure.pace.quantile(c) * exposure / figure.of_pace for c in (MARGIN, 0.5, 1 - MARGIN))
+    can = min(max(low, figure.original), high)
     half = case.mean_points / 2 if figure.kind is AdjustmentKind.POINTS else 0.0
-    value = _within_reach(case, figure, can + begun + half, exposure)
+    if decision.points_to_assign is not None:
+        can *= SLACK_BESIDE_POINTS
+    value = _within_reach(case, figure, can + half, exposure)
     recommended = round(value, 1) if figure.kind is AdjustmentKind.POINTS else float(max(1, round(value)))
     rationale = (
-        f"At its pace the team does about {can:.3g} {figure.unit} in {exposure:g} {case.unit}s;"
-        f" {recommended:g} were suggested instead of {figure.original:g}."
+        f"At its pace the team does about {usual:.3g} {figure.unit} in {exposure:g} {case.unit}s, likely {low:.3g} to"
+        f" {high:.3g}; {recommended:g} were suggested instead of {figure.original:g}."
     )
     return [_adjustment(case, figure, recommended, (exposure, exposure), rationale)]
 
@@ -314,7 +323,7 @@ def _duration_from_pace(case: Case, original: int) -> list[Adjustment]:
     if not case.evidence.own_sprints or not case.exposure(original):
         return []
     pace = case.pace_of_tasks
-    enough = (weeks for weeks in range(1, original) if pace.quantile(FRACTILE) * case.exposure(weeks) >= tasks)
+    enough = (weeks for weeks in range(1, original) if pace.quantile(MARGIN) * case.exposure(weeks) >= tasks)
     weeks = next(enough, original)
     figure = _Figure(AdjustmentKind.SPRINT_DURATION, "weeks", pace, original, LONGEST_SPRINT_WEEKS)
     rationale = f"At its pace the team needs {weeks} weeks for {tasks} tasks; the rules give them {original}."
