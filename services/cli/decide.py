@@ -120,9 +120,8 @@ def _show_decisions(console: Console, by_rules: Decision, final: Decision) -> No
         if of_rules or of_final
     ]
     console.print(table("", ["", "By the rules", "Decided"], rows))
-    for text in dict.fromkeys((by_rules.reasoning, final.reasoning)):
-        if text:
-            console.print(escape(text))
+    # What adjustments add to it is told with them.
+    console.print(escape(by_rules.reasoning or final.reasoning))
 
 
 def _lines(decision: Decision) -> list[tuple[str, str]]:
@@ -138,6 +137,7 @@ def _lines(decision: Decision) -> list[tuple[str, str]]:
 
 
 def _show_adjustments(console: Console, decision: DecisionRecord) -> None:
+    """What evidence suggests, what became of it, and below the table each with what it rests on."""
     rows = [
         (
             word(AdjustmentKind, adjustment.kind),
@@ -146,21 +146,35 @@ def _show_adjustments(console: Console, decision: DecisionRecord) -> None:
             f"{adjustment.applied_value:g}",
             word(AdjustmentState, adjustment.state),
             f"{adjustment.confidence:.2f}",
-            _evidence(adjustment),
         )
         for adjustment in decision.adjustments
     ]
-    columns = ["What history says", "Rules", "History", "Applied", "Outcome", "Confidence", "Evidence"]
+    columns = ["What history says", "Rules", "History", "Applied", "Outcome", "Confidence"]
     console.print(table("", columns, rows, right=["Rules", "History", "Applied", "Confidence"]))
+    told: set[str] = set()
+    for adjustment in decision.adjustments:
+        lines = [adjustment.rationale, adjustment.expected_improvement, *_evidence(adjustment)]
+        console.print(f"\n[bold]{word(AdjustmentKind, adjustment.kind).capitalize()}[/bold]")
+        for line in lines:
+            # The same sprints and episodes speak for several adjustments.
+            if line and line not in told:
+                console.print(f"  {escape(line)}")
+        told.update(lines)
 
 
-def _evidence(adjustment: Adjustment) -> str:
+def _evidence(adjustment: Adjustment) -> list[str]:
     details = adjustment.evidence_details
-    parts = [f"{word(EvidenceSource, adjustment.evidence_source)}: {adjustment.evidence_summary}"]
+    lines = [f"Evidence ({word(EvidenceSource, adjustment.evidence_source)}): {adjustment.evidence_summary}"]
+    if details.sprints_used:
+        lines.append(f"  sprints {', '.join(details.sprints_used)}")
+    for project in details.similar_projects_used:
+        lines.append(f"  similar project {project}")
+    for strategy in details.strategies_used:
+        lines.append(f"  strategy {strategy}")
     for episode in details.episodes_used:
         outcome = f", {episode.completion_rate:.0%} completed" if episode.HasField("completion_rate") else ""
-        parts.append(f"an earlier decision for {episode.project_id}, {episode.similarity:.2f} similar{outcome}")
-    return "\n".join(parts)
+        lines.append(f"  an earlier decision for {episode.project_id}, {episode.similarity:.2f} similar{outcome}")
+    return lines
 
 
 def _show_history(console: Console, decision: DecisionRecord) -> None:
@@ -170,7 +184,8 @@ def _show_history(console: Console, decision: DecisionRecord) -> None:
         met = "met" if scores.intelligence_threshold_met else "not met"
         sure = f"confidence {scores.overall_decision_confidence:.2f}, threshold {scores.minimum_threshold:.2f} {met}"
     console.print(
-        f"Past decisions: {history.episodes_considered} looked at, {history.episodes_used} used; "
+        f"Past decisions: {history.episodes_considered} looked at, {history.episodes_used} used; similar projects: "
+        f"{history.similar_projects_considered}; strategies that hold here: {history.strategies_considered}; "
         f"{history.modifications_applied} of {history.modifications_proposed} adjustments applied; {sure}."
     )
     for part in history.degraded_parts:

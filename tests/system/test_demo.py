@@ -83,12 +83,19 @@ def dsm(terminal: Terminal, second: Any) -> Iterator[Client]:
 
 def test_it_starts_dsm_runs_a_sprint_and_stops(first: Any) -> None:
     assert first["project_id"] == "DEMO"
-    assert (first["sprint_id"], first["next_sprint_id"]) == ("DEMO-S01", "DEMO-S02")
+    assert (first["sprint_id"], first["next_sprint_id"]) == ("DEMO-S01", "DEMO-S04")
     assert (first["imported_rows"], first["refused_rows"]) == (SAMPLE_ROWS, 0)
     assert first["daily_scrums"] >= 7
     assert first["completed_tasks"] > 0
     assert first["released_tasks"] > 0
     assert first["planned_tasks"] == first["completed_tasks"] + first["released_tasks"]
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_memory_changes_the_last_decision(run: str, request: pytest.FixtureRequest) -> None:
+    facts = request.getfixturevalue(run)
+    assert facts["applied_adjustments"] >= 1
+    assert 0 < facts["decided_tasks"] < facts["rule_based_tasks"]
 
 
 def test_it_runs_again_and_remembers_the_first_run(first: Any, second: Any) -> None:
@@ -110,7 +117,7 @@ def test_the_sprint_was_closed_with_unfinished_work(run: str, dsm: Client, reque
 
 def test_unfinished_work_is_in_the_next_sprint(second: Any, dsm: Client) -> None:
     closed = dsm.sprint.GetSprint(GetSprintRequest(sprint_id=second["sprint_id"])).sprint
-    following = dsm.sprint.GetSprint(GetSprintRequest(sprint_id=second["next_sprint_id"])).sprint
+    following = dsm.sprint.GetSprint(GetSprintRequest(sprint_id=f"{second['project_id']}-S02")).sprint
     unfinished = {task.task_id for task in closed.tasks if task.state != TASK_STATE_COMPLETED}
     assert unfinished
     assert unfinished <= {task.task_id for task in following.tasks}
@@ -136,12 +143,13 @@ def test_an_impediment_was_left_open(second: Any, dsm: Client) -> None:
     assert [impediment.state for impediment in impediments].count(IMPEDIMENT_STATE_OPEN) == 1
 
 
-def test_both_decisions_are_audited(second: Any, dsm: Client) -> None:
+def test_every_decision_is_audited(second: Any, dsm: Client) -> None:
     request = ListDecisionAuditRequest(project_id=second["project_id"])
     decisions = dsm.orchestrator.ListDecisionAudit(request).decisions
-    assert [decision.sprint_id for decision in decisions] == [second["sprint_id"], second["next_sprint_id"]]
+    assert [decision.sprint_id for decision in decisions] == [f"{second['project_id']}-S0{n}" for n in range(1, 5)]
+    assert [len(decision.adjustments) > 0 for decision in decisions[1:]] == [False, False, True]
     assert decisions[0].action == ORCHESTRATE_ACTION_ANALYZE_AND_ORCHESTRATE
-    assert decisions[1].intelligence_metadata.episodes_considered >= 1
+    assert decisions[3].intelligence_metadata.episodes_used >= 3
 
 
 # --- the commands that it leads to ---------------------------------------------------------------

@@ -11,8 +11,8 @@ _BAD_DAY, _GOOD_DAY = 0.6, 1.4
 _UNESTIMATED = 3.0
 _SMALLEST = 0.5
 _EPSILON = 1e-6
-# Far enough back for a sprint of two weeks and the beginning of the next one.
-_DAYS_BACK = 21
+# Far enough back for a sprint of two weeks, two of one week, and the beginning of the next one.
+_DAYS_BACK = 35
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ TROUBLES = (
 
 
 def first_monday(today: date) -> date:
-    """The Monday about three weeks ago that the demo's sprint begins on."""
+    """The Monday about five weeks ago that the demo's first sprint begins on."""
     back = today - timedelta(days=_DAYS_BACK)
     return back - timedelta(days=back.weekday())
 

@@ -1,7 +1,7 @@
 """Plays the working days of a sprint through the API, each with the dates of its own."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dsm.backlog.v1.task_pb2 import TASK_STATE_BLOCKED
@@ -30,25 +30,38 @@ class Day:
 
 
 class Replay:
-    """Who did what on each working day, reported as the people would have done it. `lead` removes impediments."""
+    """Who did what on each working day, reported as the people would have done it. `lead` removes impediments.
 
-    def __init__(self, dsm: Client, sprint_id: str, capacity: GetCapacityResponse, lead: str, seed: int) -> None:
+    `speed` in points per person-day; None = the one at which the team would just finish.
+    """
+
+    def __init__(
+        self,
+        dsm: Client,
+        sprint_id: str,
+        capacity: GetCapacityResponse,
+        lead: str,
+        seed: int,
+        *,
+        speed: float | None = None,
+        troubles: Sequence[days.Trouble] = days.TROUBLES,
+    ) -> None:
         self._dsm = dsm
         self._sprint_id = sprint_id
         self._capacity = capacity
         self._lead = lead
         self._rng = random.Random(seed)
-        self._to_come = list(days.TROUBLES)
+        self._to_come = list(troubles)
+        self.speed = days.pace(self._tasks(), capacity.person_days) if speed is None else speed
         self._open: list[tuple[days.Trouble, str]] = []
 
     def play(self) -> Iterator[Day]:
         """Play one day after the other."""
-        speed = days.pace(self._tasks(), self._capacity.person_days)
         for number, day in enumerate(self._capacity.days):
             passed = number / len(self._capacity.days)
             resolved = self._resolve(passed, day.date)
             tasks = self._tasks()
-            reports = days.work(tasks, self._at_work(day.date), speed, self._rng)
+            reports = days.work(tasks, self._at_work(day.date), self.speed, self._rng)
             for report in reports:
                 self._report(report, day.date)
             raised = self._raise(days.held_up(tasks, reports, self._rng), passed, day.date)

@@ -1,10 +1,13 @@
 """The demo, chapter by chapter. Everything that is printed was read from the API."""
 
+from __future__ import annotations
+
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +19,10 @@ from dsm.chronicle.v1.note_pb2 import Retrospective
 from dsm.orchestrator.v1.decision_pb2 import (
     ACTION_KIND_START_SPRINT,
     ACTION_STATE_DONE,
+    DECISION_MODE_INTELLIGENCE_ENHANCED,
+    DECISION_MODE_RULE_BASED_ONLY,
+    DecisionMode,
+    DecisionModeConfig,
     DecisionRecord,
     OrchestrateOptions,
 )
@@ -25,10 +32,16 @@ from dsm.orchestrator.v1.orchestrator_service_pb2 import (
     OrchestrateRequest,
     OrchestrateResponse,
     SearchEpisodesRequest,
+    SetDecisionModeRequest,
 )
 from dsm.project.v1.project_service_pb2 import GetCapacityResponse
 from dsm.sprint.v1.sprint_pb2 import PersonLoad, Sprint
-from dsm.sprint.v1.sprint_service_pb2 import CloseSprintRequest, GetBurndownRequest, GetSprintRequest
+from dsm.sprint.v1.sprint_service_pb2 import (
+    CloseSprintRequest,
+    CloseSprintResponse,
+    GetBurndownRequest,
+    GetSprintRequest,
+)
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -48,6 +61,11 @@ from services.cli.report import show_burndown, show_velocity
 
 _WEEKS = 2
 _MOST_TASKS = 18
+# The sprints after the first one are short, and planned too full by the rules: the team does about half of it.
+_SHORT_WEEKS = 1
+_SHORT_SPRINTS = 2
+_SHORT_TASKS = 10
+_SLOWER = 0.7
 _CALL_SECONDS = 120.0
 _PATIENCE_SECONDS = 20.0
 _POLL_SECONDS = 0.02
@@ -82,10 +100,21 @@ class Facts:
     completed_tasks: int = 0
     released_tasks: int = 0
     retrospective_id: str = ""
+    rule_based_tasks: int = 0
+    decided_tasks: int = 0
+    applied_adjustments: int = 0
     earlier_decisions: int = 0
     best_similarity: float | None = None
     backlog_followed_after_seconds: float = 0.0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A decision, and the sprint that it started."""
+
+    record: DecisionRecord
+    sprint: Sprint
 
 
 class Story:
@@ -98,6 +127,7 @@ class Story:
         self.monday = first_monday(plot.today)
         self.last_day = self.monday + timedelta(days=7 * _WEEKS - 1)
         self.next_monday = self.last_day + timedelta(days=1)
+        self.speed = 0.0
         self.project_id = ""
         self.sprint_id = ""
         self.names: dict[str, str] = {}
@@ -116,6 +146,7 @@ class Story:
         self.the_burndown()
         self.the_closing()
         self.the_retrospective()
+        self.two_more_sprints()
         self.the_next_sprint()
         self.facts.seconds = round(time.monotonic() - began, 3)
         return self.facts
@@ -154,7 +185,7 @@ class Story:
             "The orchestrator looks at backlog, team and history, decides on a sprint, and starts it. "
             f"It counts {self.monday} as today, so that the sprint's days can be replayed.",
         )
-        sprint = self._decide(self.monday)
+        sprint = self._decide(self.monday, _WEEKS, _MOST_TASKS).sprint
         self.sprint_id = self.facts.sprint_id = sprint.sprint_id
         self.facts.planned_tasks = sprint.task_summary.total_tasks
         self._show_loads(sprint)
@@ -166,6 +197,7 @@ class Story:
         )
         lead = cast.employee_id(self.project_id, cast.LEAD)
         replay = Replay(self.dsm, self.sprint_id, self.capacity, lead, self.plot.seed)
+        self.speed = replay.speed
         rows = _days_table()
         with Live(rows, console=self.console, refresh_per_second=8):
             for day in replay.play():
@@ -216,15 +248,42 @@ class Story:
         request = GetVelocityRequest(project_id=self.project_id)
         show_velocity(self.console, self.dsm.chronicle.GetVelocity(request).velocity)
 
+    def two_more_sprints(self) -> None:
+        """Two short sprints, planned by the rules as full as they allow, and what became of them."""
+        self._chapter(
+            "Two more sprints",
+            "The same in short, by the rules alone: a project says how far memory may change what the rules decide.",
+        )
+        self._set_mode(DECISION_MODE_RULE_BASED_ONLY)
+        rows = []
+        for number in range(_SHORT_SPRINTS):
+            sprint = self._decide(self.next_monday, _SHORT_WEEKS, _SHORT_TASKS, show=False).sprint
+            closed = self._play_quickly(sprint, self.plot.seed + 1 + number)
+            rows.append((sprint.sprint_id, sprint.start_date, len(sprint.tasks), closed.completed_tasks_count))
+            self.next_monday += timedelta(weeks=_SHORT_WEEKS)
+            self._eventually("the backlog has everything back", partial(self._nothing_held, sprint.sprint_id))
+            self._eventually("its decision has an outcome", partial(self._outcome_known, sprint.sprint_id))
+        columns = ["Sprint", "First day", "Tasks", "Completed"]
+        self.console.print(table("", columns, rows, right=columns[2:]))
+        self._set_mode(DECISION_MODE_INTELLIGENCE_ENHANCED)
+
     def the_next_sprint(self) -> None:
-        """The next decision remembers the first one."""
+        """The next decision remembers the ones before, and differs from what the rules say."""
         self._chapter(
             "The next sprint",
-            "The orchestrator remembers each decision with what came of it, and looks for the like in the next one.",
+            "The orchestrator remembers each decision with what came of it. Evidence that is sure enough changes what "
+            "the rules decide; the answer says what, why, and how sure.",
         )
-        self._eventually("the orchestrator knows how the sprint ended", self._outcome_known)
-        sprint = self._decide(self.next_monday)
+        self._eventually(
+            "the orchestrator knows how the first sprint ended", lambda: self._outcome_known(self.sprint_id)
+        )
+        self._eventually("the chronicle knows every sprint", self._history_complete)
+        decided = self._decide(self.next_monday, _SHORT_WEEKS, 0)
+        record, sprint = decided.record, decided.sprint
         self.facts.next_sprint_id, self.facts.next_start_date = sprint.sprint_id, sprint.start_date
+        self.facts.rule_based_tasks = record.rule_based_decision.tasks_to_assign
+        self.facts.decided_tasks = record.final_decision.tasks_to_assign
+        self.facts.applied_adjustments = record.intelligence_metadata.modifications_applied
         self._show_memories(sprint.sprint_id)
 
     # --- what the chapters are made of ------------------------------------------------------------
@@ -240,21 +299,44 @@ class Story:
             f"{summary.unestimated_tasks} tasks have no estimate. Done work is history, free work can be planned."
         )
 
-    def _decide(self, today: date) -> Sprint:
-        """Let the orchestrator decide and act; the sprint that it started."""
+    def _decide(self, today: date, weeks: int, most_tasks: int, *, show: bool = True) -> Decided:
+        """Let the orchestrator decide and act; no limit of tasks = 0."""
         options = OrchestrateOptions(
-            sprint_duration_weeks=_WEEKS,
-            max_tasks_per_sprint=_MOST_TASKS,
+            sprint_duration_weeks=weeks,
+            max_tasks_per_sprint=most_tasks,
             as_of_date=str(today),
             # The story runs the daily scrums itself.
             create_cronjob=False,
         )
         request = OrchestrateRequest(project_id=self.project_id, options=options)
         answer: OrchestrateResponse = self.dsm.orchestrator.Orchestrate(request, timeout=_CALL_SECONDS)
-        show_decision(self.console, answer)
         sprint = self._sprint(_started(answer.decision))
-        self.console.print(f"\n{headline(sprint)}")
-        return sprint
+        if show:
+            show_decision(self.console, answer)
+            self.console.print(f"\n{headline(sprint)}")
+        return Decided(answer.decision, sprint)
+
+    def _play_quickly(self, sprint: Sprint, seed: int) -> CloseSprintResponse:
+        """Every day of a sprint, and its closing, without a word."""
+        last_day = date.fromisoformat(sprint.end_date)
+        capacity = team.capacity_of(self.dsm, self.project_id, date.fromisoformat(sprint.start_date), last_day)
+        lead = cast.employee_id(self.project_id, cast.LEAD)
+        speed = _SLOWER * self.speed
+        replay = Replay(self.dsm, sprint.sprint_id, capacity, lead, seed, speed=speed, troubles=())
+        for _ in replay.play():
+            pass
+        request = CloseSprintRequest(
+            sprint_id=sprint.sprint_id, close_date=str(last_day), policy=RELEASE_POLICY_ROLL_OVER
+        )
+        return self.dsm.sprint.CloseSprint(request, timeout=_CALL_SECONDS)
+
+    def _set_mode(self, mode: DecisionMode.ValueType) -> None:
+        config = DecisionModeConfig(mode=mode)
+        self.dsm.orchestrator.SetDecisionMode(SetDecisionModeRequest(project_id=self.project_id, config=config))
+
+    def _history_complete(self) -> bool:
+        velocity = self.dsm.chronicle.GetVelocity(GetVelocityRequest(project_id=self.project_id)).velocity
+        return len(velocity.velocity_trend_data) == 1 + _SHORT_SPRINTS
 
     def _sprint(self, sprint_id: str) -> Sprint:
         return self.dsm.sprint.GetSprint(GetSprintRequest(sprint_id=sprint_id)).sprint
@@ -289,13 +371,13 @@ class Story:
     def _states_in_sprint(self) -> Counter[int]:
         return Counter(int(task.state) for task in self._sprint(self.sprint_id).tasks)
 
-    def _states_in_backlog(self) -> Counter[int]:
-        """States of the tasks that the backlog sees in the sprint."""
+    def _states_in_backlog(self, sprint_id: str = "") -> Counter[int]:
+        """States of the tasks that the backlog sees in a sprint; by default the first."""
         states: Counter[int] = Counter()
         token = ""
         while True:
             request = ListTasksRequest(
-                project_id=self.project_id, sprint_id=self.sprint_id, page_size=_PAGE, page_token=token
+                project_id=self.project_id, sprint_id=sprint_id or self.sprint_id, page_size=_PAGE, page_token=token
             )
             answer = self.dsm.backlog.ListTasks(request)
             states.update(int(task.state) for task in answer.tasks)
@@ -320,8 +402,11 @@ class Story:
             if episode.sprint_id == sprint_id
         )
 
-    def _outcome_known(self) -> bool:
-        episode = self._episode(self.sprint_id)
+    def _nothing_held(self, sprint_id: str) -> bool:
+        return not self._states_in_backlog(sprint_id)
+
+    def _outcome_known(self, sprint_id: str) -> bool:
+        episode = self._episode(sprint_id)
         return episode.HasField("outcome") and episode.embedding_state == EPISODE_EMBEDDING_STATE_EMBEDDED
 
     def _show_memories(self, sprint_id: str) -> None:
