@@ -482,11 +482,3 @@ async def test_the_audit_is_filtered(dsm: Dsm) -> None:
         assert list(answer.decisions) == expected, given
     failed = await refused(dsm.orchestrator.ListDecisionAudit(pb.ListDecisionAuditRequest(project_id="ORC-NOBODY")))
     assert (failed.code, failed.reason) == ("NOT_FOUND", "PROJECT_NOT_FOUND")
-
-
-# --- not built yet ----------------------------------------------------------------------------
-
-
-async def test_what_is_not_built_says_so(dsm: Dsm) -> None:
-    failed = await refused(dsm.orchestrator.GetInsights(pb.GetInsightsRequest(project_id="ORC-X")))
-    assert (failed.code, failed.reason) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
