@@ -162,9 +162,8 @@ async def _delay(proxy: Proxy) -> None:
     proxy.delay(20)
 
 
-@pytest.mark.parametrize(
-    "fault", [_blackhole, *(pytest.param(fault, marks=only_full) for fault in (_cut, _reset, _refuse, _delay))]
-)
+@only_full
+@pytest.mark.parametrize("fault", [_cut, _reset, _blackhole, _refuse, _delay])
 async def test_a_bad_line_to_the_database_costs_unavailable_and_heals(
     machine: Machine, history: History, fault: Callable[[Proxy], Awaitable[None]]
 ) -> None:

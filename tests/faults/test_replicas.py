@@ -37,8 +37,8 @@ def history(tmp_path: Path) -> History:
 async def test_the_same_project_planned_at_two_replicas_at_once_has_one_sprint(
     machine: Machine, history: History
 ) -> None:
-    others = [await machine.replica(service).ready(60) for service in ("sprint", "backlog")]
-    for _ in range(count(10, 2)):
+    others = [await machine.replica(service).ready(60) for service in ("sprint", "backlog")[: count(2, 1)]]
+    for _ in range(count(10, 1)):
         scene = await make_scene(machine, history)
         calls = [scene.send("StartSprint", scene.planning(max_tasks=3), replica) for replica in (None, others[0]) * 4]
         entries = await asyncio.gather(*calls)
