@@ -122,7 +122,9 @@ class Consumer:
             try:
                 messages = await pull.fetch(self._batch, timeout=FETCH_SECONDS)
             except (FetchTimeoutError, nats.errors.TimeoutError):
-                # Nothing came; while there, notice a consumer that was deleted behind our back.
+                messages = []
+            if not messages:
+                # Nothing came, or the wait was cut short: look whether the consumer was deleted behind our back.
                 await self._stream.context.consumer_info(self.stream, self.name)
                 continue
             keeping = asyncio.create_task(_keep(messages))

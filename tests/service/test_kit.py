@@ -365,8 +365,10 @@ class _Recorder:
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.poison: set[str] = set()
+        self.tries = 0
 
     async def __call__(self, tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
+        self.tries += 1
         for event in events:
             if event.aggregate_id in self.poison:
                 raise ValueError("poison")
@@ -444,6 +446,29 @@ async def _settled(consumer: Consumer) -> bool:
     except NotFoundError:
         # The stream was deleted; the consumer has not come back yet.
         return False
+
+
+async def test_a_bad_event_costs_its_neighbours_a_few_transactions(
+    database: Database, flow: tuple[Relay, Consumer, _Recorder]
+) -> None:
+    """A batch taken one by one would cost as many as it has events, and what comes behind it would be late."""
+    recorder = flow[2]
+    ids = [f"NEIGHBOUR-{number}" for number in range(200)]
+    recorder.poison.add(ids[100])
+    before = recorder.tries
+    await _emit(database, *ids)
+    wanted = [i for i in ids if i != ids[100]]
+    await eventually(lambda: [i for i in recorder.seen if i.startswith("NEIGHBOUR-")] == wanted)
+    assert recorder.tries - before < 50
+    letters = """
+        SELECT count(*) FROM dead_letter d JOIN outbox o ON o.event_id::text = d.event_id WHERE aggregate_id = %(id)s
+    """
+
+    async def buried() -> bool:
+        return bool(await database.read.value(letters, {"id": ids[100]}) == 1)
+
+    await eventually(buried)
+    await database.read.value("DELETE FROM dead_letter RETURNING 1")
 
 
 async def test_poison_becomes_a_dead_letter_and_holds_nobody_up(
