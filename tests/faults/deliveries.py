@@ -151,6 +151,7 @@ async def delivered_often(arena: Arena, rng: Random, events: int, times: int) ->
     everything = messages + copies
     rng.shuffle(everything)
     await wire.publish(arena.stack.nats.url, everything)
+    await _flood_taken(arena, "DSM_SPRINT_IN", "sprint-dsm_sprint_in")
     return await _effects(arena, scene, before, messages)
 
 
@@ -235,9 +236,17 @@ async def agreed(arena: Arena, scene: Fixture) -> list[str]:
     return await settled(difference)
 
 
+async def _flood_taken(arena: Arena, stream: str, consumer: str) -> None:
+    """Wait until thousands of messages are taken: not before that is the fault over, and the time to heal begins."""
+    await eventually(lambda: _taken(arena, stream, consumer), 600)
+
+
 async def _taken(arena: Arena, stream: str, consumer: str) -> bool:
     async with wire.jetstream(arena.stack.nats.url) as js:
-        info = await js.consumer_info(stream, consumer)
+        try:
+            info = await js.consumer_info(stream, consumer)
+        except NotFoundError:
+            return False
     return not info.num_pending and not info.num_ack_pending
 
 
@@ -266,6 +275,7 @@ async def progress_reordered(arena: Arena, rng: Random, updates: int, tasks: int
     await many(report, updates)
     count = await reorder(arena, rng, "sprint", "DSM_SPRINT", window)
     await arena.start("backlog")
+    await _flood_taken(arena, "DSM_SPRINT", "backlog-dsm_sprint")
     wrong = await agreed(arena, scene)
     back = await arena.query("backlog", "SELECT * FROM went_back WHERE starts_with(task_id, %(id)s)", _id(scene))
     wrong += [f"{row['task_id']} went from version {row['was']} back to {row['became']}" for row in back]
@@ -287,6 +297,7 @@ async def titles_reordered(arena: Arena, rng: Random, updates: int, tasks: int, 
     await many(rename, updates)
     count = await reorder(arena, rng, "backlog", "DSM_BACKLOG", window)
     await arena.start("sprint")
+    await _flood_taken(arena, "DSM_BACKLOG", "sprint-dsm_backlog")
 
     async def difference() -> list[str]:
         sql = "SELECT task_id, title, points::float8 FROM task WHERE project_id = %(id)s ORDER BY task_id"
@@ -373,8 +384,8 @@ async def replayed(arena: Arena, rng: Random, events: int) -> list[str]:
             await wire.delete(arena.stack.nats.url, *streams)
         counts = [await _replay(arena, service) for service in services]
         for service, stream in zip(services, streams, strict=True):
-            wrong += await _outbox_left(arena, service)
-            await eventually(partial(_all_taken, arena, stream), 60)
+            await eventually(partial(_drained, arena, service), 600)
+            await eventually(partial(_all_taken, arena, stream), 600)
             ids = await _ids(arena, stream)
             if missing := told[stream].keys() - ids.keys():
                 wrong.append(f"{stream} lacks {len(missing)} events after the replay")
