@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import psycopg
@@ -18,11 +18,12 @@ from dsm.project.v1.project_pb2 import Project
 from nats.js.errors import NotFoundError
 from psycopg.rows import scalar_row
 
-from services.kit import tables
+from services.kit import call, tables
+from services.kit.call import Call, RequestKey
 from services.kit.callee import Callee
 from services.kit.connections import too_many
-from services.kit.database import Database, WriteHandle
-from services.kit.errors import AlreadyExists, DependencyUnavailable, NotFound, Overloaded
+from services.kit.database import AlreadyAnswered, Database, WriteHandle
+from services.kit.errors import Aborted, AlreadyExists, DependencyUnavailable, NotFound, Overloaded
 from services.kit.inbox import Consumer, Subscription
 from services.kit.outbox import Relay
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
@@ -425,6 +426,53 @@ async def test_a_lost_stream_is_rebuilt_without_a_second_effect(
     assert await database.read.value("SELECT max(version) FROM thing WHERE id LIKE 'seen-%%'") == 1
 
 
+async def test_a_lost_stream_is_filled_again_by_itself(
+    database: Database, stream: Stream, flow: tuple[Relay, Consumer, _Recorder]
+) -> None:
+    relay, consumer, recorder = flow
+    await _emit(database, "FILLED")
+    await eventually(lambda: "FILLED" in recorder.seen)
+    await eventually(lambda: _drained(relay))
+    committed = await database.read.value("SELECT count(*) FROM outbox WHERE subject LIKE 'dsm.project.%%'")
+    await stream.context.delete_stream("DSM_PROJECT")
+
+    async def filled() -> bool:
+        try:
+            return bool((await stream.context.stream_info("DSM_PROJECT")).state.messages >= committed)
+        except NotFoundError:
+            return False
+
+    await eventually(filled)
+    await eventually(lambda: _settled(consumer))
+    assert recorder.seen.count("FILLED") == 1
+
+
+async def test_a_slow_batch_is_not_delivered_again_while_it_is_applied(
+    database: Database, stream: Stream, flow: tuple[Relay, Consumer, _Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.kit.inbox.ACK_WAIT", 0.6)
+    applied: list[int] = []
+
+    async def apply(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
+        # Far longer than a message stays with one who says nothing.
+        await asyncio.sleep(2)
+        applied.append(len(events))
+
+    await _emit(database, "SLOW")
+    slow = Consumer(database, stream, Subscription("DSM_PROJECT", ("dsm.project.v1.project.>",), apply), batch=1000)
+    slow.name = "project-slow"
+    task = asyncio.create_task(slow.run())
+    await eventually(lambda: bool(applied))
+    await eventually(lambda: _settled(slow))
+    info = await stream.context.consumer_info("DSM_PROJECT", slow.name)
+    task.cancel()
+    await stream.context.delete_consumer("DSM_PROJECT", slow.name)
+    # As many as there are messages: none came twice.
+    assert info.delivered is not None
+    assert info.ack_floor is not None
+    assert info.delivered.consumer_seq == sum(applied)
+
+
 async def _drained(relay: Relay) -> bool:
     return (await relay.depth())[0] == 0
 
@@ -641,6 +689,23 @@ async def test_the_saga_of_a_dead_process_is_taken_over(database: Database) -> N
     assert successor_steps.log == ["store"]
     task.cancel()
     await dead.stop()
+
+
+@pytest.mark.parametrize(("key", "expected"), [(None, Aborted), (uuid4(), AlreadyAnswered)])
+async def test_a_call_whose_saga_another_process_ended_is_told_so(
+    database: Database, key: UUID | None, expected: type[Exception]
+) -> None:
+    """As after a process was stopped for longer than its lease: nothing failed, and nothing is to be INTERNAL."""
+    name = f"SAGA-LOST-{key}"
+    call.enter(Call("test", request_key=RequestKey(key, "test", b"body") if key else None))
+    steps, stopped = _Steps(database, undoable=True), Sagas(database)
+    stopped.define(steps.definition)
+    saga = await _begin(database, stopped, name)
+    async with database.write(keyed=False) as tx:
+        params = {"owner": uuid4(), "key": name}
+        await tx.execute("UPDATE saga SET owner = %(owner)s, status = 'DONE' WHERE key = %(key)s", params)
+    with pytest.raises(expected):
+        await stopped.finish(saga)
 
 
 async def _status(database: Database, key: str) -> str:
