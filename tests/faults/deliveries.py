@@ -482,7 +482,9 @@ async def poisoned(arena: Arena, rng: Random, events: int, deliveries: int, late
     everything = [*among, *bad]
     rng.shuffle(everything)
     lateness = await _paced(arena, everything, among)
-    late = sum(seconds > usual + late_seconds for seconds in lateness)
+    # A machine that is as slow as that without poison says nothing about poison.
+    void = usual > late_seconds / 2
+    late = 0 if void else sum(seconds > usual + late_seconds for seconds in lateness)
     wrong = [f"{late} of {len(among)} are late, the latest {max(lateness):.1f} s, usual {usual:.1f} s"] * (late > 0)
     await eventually(lambda: _taken(arena, "DSM_SPRINT_IN", "sprint-dsm_sprint_in"), 60)
     letters = await arena.query("sprint", "SELECT payload, attempts, error FROM dead_letter")
@@ -501,7 +503,7 @@ async def poisoned(arena: Arena, rng: Random, events: int, deliveries: int, late
     if (answer.applied_count, answer.failed_count) != (len(trapped), len(bad) - len(trapped)):
         wrong.append(f"replayed {answer.applied_count}, failed {answer.failed_count}")
     print(f"poison: {len(bad)} in {len(everything)}, tries {dict(attempts)}, wrong {len(wrong)}")
-    print(f"poison: latest {max(lateness):.2f} s, without poison {usual:.2f} s")
+    print(f"poison: latest {max(lateness):.2f} s, without poison {usual:.2f} s{', void' if void else ''}")
     return wrong + await _effects(arena, scene, before, good, alike=trapped)
 
 
