@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -15,9 +17,10 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from services.local.stack import Stack
 from services.orchestrator.domain.likeness import Traits
 from services.orchestrator.store import episodes as store
-from tests.harness import World, eventually, refused
+from tests.harness import World, eventually, make_world, refused
 from tests.service.test_orchestrator import DONE, START, TODAY, Dsm, dsm_of, states
 
 EMBEDDED = episode_pb2.EPISODE_EMBEDDING_STATE_EMBEDDED
@@ -27,6 +30,13 @@ PENDING = episode_pb2.EPISODE_EMBEDDING_STATE_PENDING
 @pytest_asyncio.fixture(scope="session")
 async def dsm(world: World) -> Dsm:
     return await dsm_of(world)
+
+
+@pytest_asyncio.fixture
+async def own_world(stack: Stack) -> AsyncIterator[World]:
+    """A world of the test's own, in which services may be missing; the databases are shared."""
+    async with AsyncExitStack() as exits:
+        yield await make_world(stack, exits, DSM_CALL_TIMEOUT_SECONDS="5", DSM_EMBED_TIMEOUT_SECONDS="1")
 
 
 async def embedded(dsm: Dsm, project_id: str, count: int = 1) -> Any:
@@ -167,6 +177,26 @@ async def test_outcomes_come_with_the_closing_and_become_evidence(dsm: Dsm) -> N
     assert sum(part.weight for part in context.risk_assessment.parts) == pytest.approx(1)
     status = await dsm.status("EPI-LEARN")
     assert status.predictive_insights.sprint_failure_probability == pytest.approx(5 / 6)
+
+
+async def test_without_embedding_nothing_rests_on_similarity(dsm: Dsm, own_world: World) -> None:
+    await dsm.project("EPI-BLIND", tasks=40, points=0)
+    await set_mode(dsm, "EPI-BLIND", decision_pb2.DECISION_MODE_RULE_BASED_ONLY)
+    await sprints_in_the_past(dsm, "EPI-BLIND", count=3, planned=10, completed=4)
+    await set_mode(dsm, "EPI-BLIND", decision_pb2.DECISION_MODE_INTELLIGENCE_ENHANCED)
+    blind = await dsm_of(own_world, "embedding")
+    record = await blind.orchestrate("EPI-BLIND", sprint_duration_weeks=2, dry_run=True)
+    assert "embedding unavailable" in record.intelligence_metadata.degraded_parts
+    assert record.intelligence_metadata.episodes_considered == 0
+    assert record.intelligence_metadata.similar_projects_considered == 0
+    assert not record.analysis.historical_context.similar_projects
+    (adjustment,) = record.adjustments
+    # The team's own closed sprints are no matter of similarity.
+    assert adjustment.evidence_source == decision_pb2.EVIDENCE_SOURCE_CAPACITY
+    assert adjustment.evidence_details.sample_size == 3
+    assert not adjustment.evidence_details.episodes_used
+    assert not adjustment.evidence_details.similar_projects_used
+    assert not adjustment.evidence_details.HasField("average_similarity")
 
 
 async def test_the_chronicle_keeps_a_copy_with_the_actions(dsm: Dsm) -> None:
