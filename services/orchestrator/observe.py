@@ -1,6 +1,7 @@
 """Looks at a project: everything that other services know of it, asked at once."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
@@ -40,6 +41,9 @@ HISTORY_SPRINTS = 20
 # Other projects are worth less than the team's own past, and more than a few of them say no more.
 SIMILAR_SECONDS = 1.0
 SIMILAR_PROJECTS = 3
+# What other projects did changes when a sprint of theirs closes; a decision need not know it the same minute.
+SIMILAR_KEPT_SECONDS = 60.0
+SIMILAR_KEPT = 256
 _IMPEDIMENTS = 5
 _CAPACITY, _CHRONICLE, _SIMILAR = "capacity", "chronicle", "similar projects"
 _TEAM_PAGE = 250
@@ -61,6 +65,7 @@ class Observer:
         self._chronicle = chronicle
         self._chronicles = chronicle_service_pb2_grpc.ChronicleServiceStub(chronicle.channel)
         self._clock = clock
+        self._similar: dict[str, tuple[float, tuple[SimilarProject, ...]]] = {}
 
     async def observe(self, project_id: str, options: Options, *, compare: bool = True) -> Observation:
         """Everything that a decision looks at, in one round of calls; other projects only if it may `compare`.
@@ -202,8 +207,16 @@ class Observer:
         return tuple(group.label for group in answer.impediments.groups[:_IMPEDIMENTS])
 
     async def similar(self, project_id: str) -> tuple[SimilarProject, ...]:
-        """The projects that resemble one most, for a decision, which waits for them only a little."""
-        return (await self.compare(project_id)).projects
+        """The projects that resemble one most, for a decision; a minute old at most."""
+        kept_at, kept = self._similar.get(project_id, (-SIMILAR_KEPT_SECONDS, ()))
+        if time.monotonic() - kept_at < SIMILAR_KEPT_SECONDS:
+            return kept
+        found = (await self.compare(project_id)).projects
+        self._similar.pop(project_id, None)
+        if len(self._similar) >= SIMILAR_KEPT:
+            del self._similar[next(iter(self._similar))]
+        self._similar[project_id] = time.monotonic(), found
+        return found
 
     async def compare(
         self, project_id: str, threshold: float | None = None, limit: int = SIMILAR_PROJECTS
