@@ -125,13 +125,13 @@ class Verdict:
     def _shown(self) -> list[str]:
         return [f"  ! {line[:600]}" for line in self.wrong[:20]]
 
-    def passed(self, name: str, *, least: float = 1.0) -> None:
+    def passed(self, name: str, *, least: float = 1.0, settled: float = HEAL_SECONDS) -> None:
         """Print the table; fail if anything is wrong, or if too little was acknowledged for it to mean anything."""
         table = self.table(name)
         print("\n" + table)
         assert not self.wrong, table
         assert self.history.throughput() >= least, f"void: less than {least} acknowledged calls per second\n{table}"
-        slow = [one for one in self.healings if one.settled > HEAL_SECONDS or one.ready > READY_SECONDS]
+        slow = [one for one in self.healings if one.settled > settled or one.ready > READY_SECONDS]
         assert not slow, f"healed too slowly\n{table}"
 
 
