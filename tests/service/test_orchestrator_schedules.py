@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -20,9 +20,11 @@ from dsm.sprint.v1 import sprint_service_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.type import dayofweek_pb2
 
+from services.kit.database import Database
 from services.kit.settings import load
 from services.local.stack import Stack
 from services.orchestrator.main import SETTINGS, build
+from services.orchestrator.store.schedules import claim
 from tests.harness import World, eventually, make_world, refused
 from tests.service.test_orchestrator import CLOSE, DONE, SCHEDULE, SKIPPED, START, TODAY, Dsm, dsm_of, states
 
@@ -371,6 +373,26 @@ async def test_two_replicas_hold_a_scrum_once(dsm: Dsm, own_world: World) -> Non
     await eventually(held)
     assert {await _result(dsm, name) == "The day had its report already." for name in names} == {False}
     assert [len(await _reports(dsm, f"{name}-S01")) for name in names] == [1] * len(names)
+
+
+class _Undo(Exception):
+    """Ends a transaction without an effect."""
+
+
+async def test_a_run_is_claimed_by_one_process_at_a_time(dsm: Dsm) -> None:
+    for number in range(3):
+        await dsm.project(f"SCH-CLAIM{number}", tasks=2)
+        await dsm.orchestrate(f"SCH-CLAIM{number}", schedule="* * * * *", sprint_duration_weeks=2)
+    database = Database("orchestrator", dsm.world.stack.postgres.url("dsm_orchestrator"))
+    await database.open()
+    due = datetime.now(UTC) + timedelta(days=1)
+    claims = []
+    with suppress(_Undo):
+        async with database.write(keyed=False) as one, database.write(keyed=False) as other:
+            claims = [await claim(tx, due, 60, 1) for tx in (one, other, one)]
+            raise _Undo
+    await database.close()
+    assert len({job.sprint_id for [job] in claims}) == 3
 
 
 # --- orchestrations ---------------------------------------------------------------------------
