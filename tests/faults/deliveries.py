@@ -30,7 +30,7 @@ from nats.js.errors import NotFoundError
 
 from services.kit.events import stream_subjects
 from tests.faults import wire
-from tests.faults.arena import Arena, Process
+from tests.faults.arena import Arena, Process, count
 from tests.faults.wire import Message
 from tests.harness import eventually
 from tests.service.sprints import FRIDAY, Fixture, make
@@ -40,7 +40,7 @@ HEAL_SECONDS = 10.0
 PROGRESSED = "dsm.in.sprint.v1.task.progressed"
 _CLIENTS = 16
 # Messages a second while some of them are poison.
-RATE = 100
+RATE = count(100, 40)
 
 
 # --- commit and publish ---------------------------------------------------------------------------

@@ -46,7 +46,9 @@ async def test_without_the_inbox_a_redelivery_has_a_second_effect(arena: Arena) 
     rng = seeded("control-inbox")
     async with without(arena, "inbox", "sprint"):
         if FULL:
-            await found(deliveries.reports_while_dying(arena, rng, 60, ["inbox.before-ack=kill@1"]), "has 2 effects")
+            await found(
+                deliveries.reports_while_dying(arena, rng, 60, ["inbox.before-ack=kill@1"] * 4), "has 2 effects"
+            )
         await found(deliveries.delivered_often(arena, rng, 60, times=3), "effects")
 
 

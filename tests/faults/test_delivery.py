@@ -47,4 +47,4 @@ async def test_what_is_told_again_has_no_second_effect(arena: Arena) -> None:
 
 async def test_poison_is_put_aside_and_holds_nobody_up(arena: Arena) -> None:
     rng = seeded("poison")
-    assert await deliveries.poisoned(arena, rng, count(2000, 200), DELIVERIES) == []
+    assert await deliveries.poisoned(arena, rng, count(2000, 300), DELIVERIES) == []
