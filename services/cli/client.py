@@ -10,6 +10,7 @@ Calls that fail inside `with connect(…)` become a CliError, which `main` print
 to look at an error itself catches grpc.RpcError around its call and asks `failure(error)` for code and reason.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from grpc_status import rpc_status
 
 from services.cli.data import data_folder
 from services.cli.errors import CliError
-from services.cli.names import DEFAULT_PORT, HOST, SERVICES, STATEFUL
+from services.cli.names import DEFAULT_PORT, HOST, SERVICES, STATEFUL, address_variable
 from services.local.folder import read_state
 
 DEFAULT_TARGET = f"{HOST}:{DEFAULT_PORT}"
@@ -118,7 +119,7 @@ class Failure:
 
 @contextmanager
 def connect(target: str = "", data: Path | None = None) -> Iterator[Client]:
-    """The DSM at `target`, else the one that runs in the data folder, else at localhost:7600.
+    """The DSM at `target`, else by DSM_<SERVICE>_ADDRESS, else the one of the data folder, else at localhost:7600.
 
     Raises CliError for every failed call inside.
     """
@@ -132,11 +133,14 @@ def connect(target: str = "", data: Path | None = None) -> Iterator[Client]:
 
 
 def find_addresses(target: str = "", data: Path | None = None) -> dict[str, str]:
-    """Where each service listens: at `target`, else as the data folder tells, else all at localhost:7600."""
+    """Where each service listens: at `target`, else by DSM_<SERVICE>_ADDRESS, as the services find each other, else as
+    the data folder tells, else at localhost:7600.
+    """
     if target:
         return dict.fromkeys(SERVICES, target)
     state = read_state(data_folder(data))
-    return {name: (state.urls.get(name) if state else None) or DEFAULT_TARGET for name in SERVICES}
+    known = state.urls if state else {}
+    return {name: os.environ.get(address_variable(name)) or known.get(name) or DEFAULT_TARGET for name in SERVICES}
 
 
 def failure(error: grpc.RpcError) -> Failure:

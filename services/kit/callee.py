@@ -21,6 +21,8 @@ Response = TypeVar("Response")
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _ATTEMPTS = 3
 _CHANNEL_OPTIONS = [
+    # Calls are spread over the replicas, where the name of a service gives the addresses of all.
+    ("grpc.lb_policy_name", "round_robin"),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.initial_reconnect_backoff_ms", 100),

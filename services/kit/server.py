@@ -25,6 +25,8 @@ log = structlog.get_logger()
 _STATUS = status_service_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name
 _ADMIN = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 _COMMON = (_STATUS, _ADMIN)
+# The health of the process itself: a database that is away is no reason to start it again.
+LIVENESS = "liveness"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -115,6 +117,8 @@ class Server:
             ("grpc.max_concurrent_streams", self._settings.max_connection_calls),
             ("grpc.so_reuseport", 0),
         ]
+        if self._settings.max_connection_age_seconds:
+            options.append(("grpc.max_connection_age_ms", round(self._settings.max_connection_age_seconds * 1000)))
         server = grpc.aio.server(interceptors=[self._gate], options=options)
         # grpc.aio waits for the next call of every registered method apart, which costs each call the more, the more
         # methods there are: a fifth of GetTask's CPU. Handlers are found without that.
@@ -149,7 +153,8 @@ class Server:
             await self._publish_health()
 
     async def _publish_health(self) -> None:
-        """Under the gRPC name, the short name and, for all together, the empty name."""
+        """Under the gRPC name, the short name and, for all together, the empty name; LIVENESS whatever they are."""
+        await self._health.set(LIVENESS, _SERVING)
         for service in self._services:
             state = _NOT_SERVING if service.not_ready else _SERVING
             for name in (service.name, *(servicer.full_name for servicer in service.servicers)):

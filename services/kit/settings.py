@@ -48,6 +48,12 @@ class ProcessSettings(Settings):
     max_connection_calls: int = Field(
         default=1000, ge=1, description="Calls at once on one connection; the client holds further ones back."
     )
+    max_connection_age_seconds: float = Field(
+        default=0,
+        ge=0,
+        description="How long a client keeps a connection before it connects anew, and so finds replicas that were "
+        "added; calls in flight go on; 0 = for ever.",
+    )
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=65536, description="Largest message taken or sent.")
     reflection: bool = Field(default=True, description="Answer gRPC reflection.")
     failpoints: str = Field(default="", description="Places where to fail, for tests only; see kit/failpoint.py.")
