@@ -7,11 +7,13 @@ fitted on all of FILE and every row of the other file is forecast in the order o
 coefficients are written anew.
 
 Measure: MAE of delivered points on representative rows; NMAE = MAE / interquartile range of delivered - committed of
-the project over all rows read; mean NMAE = mean over the projects.
+the project over all rows read; mean NMAE = mean over the projects. The Brier score is that of the
+chance that at least what is committed gets delivered.
 """
 
 import argparse
 import csv
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -61,6 +63,8 @@ POOLED = Coefficients(
 MULTIPLES = np.array({multiples})
 # fmt: on
 '''
+# Points are whole, forecasts are not.
+_HALF_A_POINT = 0.5
 # A team's usual delivery is known after a few sprints; below a few points it is noise.
 LEAST_WEIGHT, LEAST_USUAL = 2.0, 3.0
 CUTS = ((0.4, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 1.0))
@@ -167,6 +171,7 @@ class Score:
     nmae: Mapping[str, float]
     coverage: Mapping[float, float]
     pinball: float
+    brier: float
 
 
 def score(forecasts: Sequence[Forecast], spread: float) -> Score:
@@ -182,7 +187,21 @@ def score(forecasts: Sequence[Forecast], spread: float) -> Score:
     quantiles = np.array([[f.ours.quantile(level) for level in LEVELS] for f in forecasts])
     rest = delivered[:, None] - quantiles
     pinball = float(np.mean(np.maximum(LEVELS * rest, (LEVELS - 1) * rest)))
-    return Score(len(forecasts), spread, mae, {name: value / spread for name, value in mae.items()}, held, pinball)
+    nmae = {name: value / spread for name, value in mae.items()}
+    return Score(len(forecasts), spread, mae, nmae, held, pinball, brier_score(forecasts))
+
+
+def brier_score(forecasts: Sequence[Forecast]) -> float:
+    """Mean squared error of the chance that at least what is committed is delivered, 0 (perfect) to 1.
+
+    Sprints that hold nothing are left out: their chance is 1 and says nothing. NaN if there are no others.
+    """
+    errors = [
+        (f.ours.chance_of(f.sprint.committed - _HALF_A_POINT) - (f.delivered >= f.sprint.committed)) ** 2
+        for f in forecasts
+        if f.sprint.committed > 0
+    ]
+    return float(np.mean(errors)) if errors else math.nan
 
 
 def _within(points: float, interval: tuple[float, float]) -> bool:
@@ -208,6 +227,7 @@ def mean_of(parts: Sequence[Score]) -> Score:
         nmae={name: float(np.mean([part.nmae[name] for part in parts])) for name in parts[0].nmae},
         coverage={level: sum(part.coverage[level] * part.sprints for part in parts) / total for level in COVERAGES},
         pinball=float(np.mean([part.pinball for part in parts])),
+        brier=float(np.mean([part.brier for part in parts])),
     )
 
 
@@ -245,6 +265,7 @@ def show(title: str, parts: Mapping[str, Score], console: Console) -> None:
     for level in COVERAGES:
         table.add_column(f"in {level:.0%}", justify="right")
     table.add_column("pinball", justify="right")
+    table.add_column("Brier", justify="right")
     for label, part in [*parts.items(), ("mean", mean_of(list(parts.values())))]:
         table.add_row(
             label,
@@ -254,6 +275,7 @@ def show(title: str, parts: Mapping[str, Score], console: Console) -> None:
             *[f"{part.nmae[name]:.3f}" for name in names],
             *[f"{part.coverage[level]:.1%}" for level in COVERAGES],
             f"{part.pinball:.2f}",
+            f"{part.brier:.3f}",
         )
     console.print(table)
 
@@ -345,7 +367,7 @@ def _options() -> argparse.Namespace:
 
 def main() -> None:
     """Run what was asked for and print it."""
-    options, console = _options(), Console(width=140)
+    options, console = _options(), Console(width=150)
     if not options.file.is_file():
         sys.exit(f"There are no past sprints at {options.file}: name a file, or put the data there.")
     rows = [row for row in read(options.file) if row.split == "train"]

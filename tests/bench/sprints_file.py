@@ -92,7 +92,7 @@ def _sprint(record: Mapping[str, str], moment: int) -> Sprint:
     return Sprint(
         project=record["project"],
         board=record["boardid"],
-        number=int(record["sprintid"]),
+        number=int(float(record["sprintid"])),
         name=record["name"],
         representative=record["representative_row"] == "1",
         moment=moment,
