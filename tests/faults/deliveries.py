@@ -324,17 +324,17 @@ async def reorder(arena: Arena, rng: Random, service: str, stream: str, window: 
 
 
 async def relay_stalled(arena: Arena, rng: Random, updates: int, seconds: float) -> list[str]:
-    """One of two replicas of the backlog stalls between reading its outbox and publishing what it read (I6).
+    """One of two replicas of the backlog stalls, each time between reading its outbox and publishing that (I6).
 
     JetStream remembers ids for less than the stall here, as it does for less than the longest stall of a real machine.
     """
     scene = await make(arena, points=[1] * 10)
     await arena.stop("backlog")
-    first = await arena.launch("backlog", failpoints=f"outbox.before-publish=sleep:{seconds}@3")
+    first = await arena.launch("backlog", failpoints=f"outbox.before-publish=sleep:{seconds}")
     await eventually(lambda: _publishes(first))
     second = await arena.launch("backlog", beside=True)
     stubs = [BacklogServiceStub(process.channel) for process in (first, second)]
-    ends = asyncio.get_running_loop().time() + seconds + 1
+    ends = asyncio.get_running_loop().time() + 3 * seconds
 
     async def rename(task_id: str) -> int:
         number = 0
