@@ -110,19 +110,27 @@ class ReadHandle:
         """The first column of the first row, or None."""
         return await self._run(sql, params, scalar_row, lambda cursor: cursor.fetchone())
 
-    async def rows(self, sql: str, params: Params | None = None) -> list[Row]:
-        """Every row as a dict."""
-        return await self.all(sql, params, row=dict_row)
+    async def rows(self, sql: str, params: Params | None = None, *, anew: bool = False) -> list[Row]:
+        """Every row as a dict. `anew`: planned for these very parameters, where one plan cannot suit all."""
+        prepare = False if anew else None
+        found: list[Row] = await self._run(sql, params, dict_row, lambda cursor: cursor.fetchall(), prepare=prepare)
+        return found
 
     async def _run(
-        self, sql: str, params: Params | None, row: BaseRowFactory[T], fetch: Callable[[AsyncCursor[T]], Any]
+        self,
+        sql: str,
+        params: Params | None,
+        row: BaseRowFactory[T],
+        fetch: Callable[[AsyncCursor[T]], Any],
+        *,
+        prepare: bool | None = None,
     ) -> Any:
         # A read may be repeated: a connection that died while it lay in the pool costs no error.
         for attempt in (1, 2):
             try:
                 async with self._database.connection() as connection:
                     cursor = connection.cursor(row_factory=row)
-                    await cursor.execute(sql, params)
+                    await cursor.execute(sql, params, prepare=prepare)
                     return await fetch(cursor)
             except DatabaseUnavailable:
                 if attempt == 2:
@@ -165,10 +173,16 @@ class WriteHandle(ReadHandle):
         return response
 
     async def _run(
-        self, sql: str, params: Params | None, row: BaseRowFactory[T], fetch: Callable[[AsyncCursor[T]], Any]
+        self,
+        sql: str,
+        params: Params | None,
+        row: BaseRowFactory[T],
+        fetch: Callable[[AsyncCursor[T]], Any],
+        *,
+        prepare: bool | None = None,
     ) -> Any:
         cursor = self._connection.cursor(row_factory=row)
-        await cursor.execute(sql, params)
+        await cursor.execute(sql, params, prepare=prepare)
         return await fetch(cursor)
 
     async def claim(self) -> None:

@@ -69,6 +69,12 @@ class Record:
         return next(started, "")
 
     @property
+    def starts_sprint(self) -> bool:
+        """True if a sprint is started, or to be."""
+        open_ends = (ActionState.PENDING, ActionState.DONE)
+        return any(a.kind is ActionKind.START_SPRINT and a.state in open_ends for a in self.actions)
+
+    @property
     def pending(self) -> bool:
         """True while something is left to do."""
         return any(action.state is ActionState.PENDING for action in self.actions)

@@ -104,8 +104,8 @@ async def insert(tx: WriteHandle, episode: Episode, fingerprint: bytes | None) -
             "closed_sprints": record.analysis.patterns.closed_sprints if record.analysis.patterns else 0,
         },
     )
-    # A decision that does nothing applies nothing either.
-    if record.pending and record.strategy_ids:
+    # Where no sprint is started, nothing was applied, and no outcome follows.
+    if record.starts_sprint and record.strategy_ids:
         await strategies.applied(tx, record.strategy_ids)
 
 

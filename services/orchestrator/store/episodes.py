@@ -31,7 +31,7 @@ _SEARCH_CONDITIONS = {
 _DISTANCE = "embedding <=> %(vector)s::halfvec(1024)"
 # Nearest by meaning that are compared by their figures too; how many the index looks at before it filters.
 _CANDIDATES = 50
-_EF_SEARCH = 60
+_EF_SEARCH = 80
 
 
 def _likeness() -> str:
@@ -157,7 +157,9 @@ async def search(read: ReadHandle, vector: Vector, traits: Traits, wanted: Episo
         "limit": limit,
         **asdict(traits),
     }
-    return [Match(to_episode(row), row["likeness"]) for row in await read.rows(search_sql(params), params)]
+    # One project has ten episodes and another ten thousand: all of them are compared, or the index is searched.
+    rows = await read.rows(search_sql(params), params, anew=True)
+    return [Match(to_episode(row), row["likeness"]) for row in rows]
 
 
 def search_sql(params: Params) -> str:
