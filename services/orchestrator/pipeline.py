@@ -19,12 +19,13 @@ from services.orchestrator.convert import answers
 from services.orchestrator.domain.action import plan
 from services.orchestrator.domain.adjustment import confidence_of
 from services.orchestrator.domain.advisory import Advisory, AdvisoryState
+from services.orchestrator.domain.case import Case
 from services.orchestrator.domain.decision import Decision, DecisionMode, ModeConfig, decide_rule_based
 from services.orchestrator.domain.episode import Episode, Metadata, Record, remember, revise
 from services.orchestrator.domain.errors import OrchestrationInProgress
 from services.orchestrator.domain.evidence import gather
 from services.orchestrator.domain.outlook import predict
-from services.orchestrator.domain.proposal import Case, adjust, overload
+from services.orchestrator.domain.proposal import adjust, overload
 from services.orchestrator.domain.situation import Analysis, Options, OrchestrateAction, analyze, capacity_of
 from services.orchestrator.domain.strategy import Strategy
 from services.orchestrator.lease import Lease, taken

@@ -25,9 +25,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from services.orchestrator.domain.case import Case
 from services.orchestrator.domain.decision import Decision, ModeConfig, decide_rule_based
 from services.orchestrator.domain.evidence import gather
-from services.orchestrator.domain.proposal import Case, adjust
+from services.orchestrator.domain.proposal import adjust
 from services.orchestrator.domain.situation import (
     Backlog,
     ClosedSprint,

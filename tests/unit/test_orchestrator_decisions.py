@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.orchestrator.domain.adjustment import Adjustment, AdjustmentState, confidence_of
+from services.orchestrator.domain.case import Case
 from services.orchestrator.domain.decision import Decision, DecisionMode, ModeConfig, decide_rule_based
 from services.orchestrator.domain.effect import AdjustmentKind, Effect
 from services.orchestrator.domain.evidence import Evidence, EvidenceSource, PastSprint, Recollection, gather
 from services.orchestrator.domain.outcome import Outcome
 from services.orchestrator.domain.pace import Prior, Work, learn
-from services.orchestrator.domain.proposal import REACH, STRETCH, Case, adjust, overload
+from services.orchestrator.domain.proposal import REACH, STRETCH, adjust, overload
 from services.orchestrator.domain.situation import (
     Analysis,
     Backlog,
