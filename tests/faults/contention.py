@@ -58,6 +58,8 @@ async def asked_at_once(arena: Arena, rng: Random, names: Sequence[str], clients
     """Each call is made by many clients at once under one request_id: one effect, one answer."""
     scene = Scene(arena)
     scene.project_id, scene.employee_id = await scene.new_team()
+    scene.task_ids = await scene.new_tasks()
+    scene.story_id = await scene.new_story()
     wrong, asked = [], []
     for name in names:
         method = _BY_NAME[name]
