@@ -30,8 +30,8 @@ _SEARCH_CONDITIONS = {
 }
 _DISTANCE = "embedding <=> %(vector)s::halfvec(1024)"
 # Nearest by meaning that are compared by their figures too; how many the index looks at before it filters.
-_CANDIDATES = 50
-_EF_SEARCH = 80
+_CANDIDATES = 30
+_EF_SEARCH = 60
 
 
 def _likeness() -> str:
