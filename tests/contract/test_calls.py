@@ -55,8 +55,9 @@ UNKNOWN_IS_OK = {
     # Releasing what was never reserved keeps a late reservation from taking hold; so does unlinking what is not linked.
     "BacklogService.ReleaseTasks sprint_id",
     "BacklogService.UnlinkTasks task_ids",
-    # A filter: of a project that was never forecast there is nothing to tell.
+    # Filters: of a project that was never forecast there is nothing to tell, nor to learn from one never decided on.
     "OrchestratorService.GetForecastCalibration project_id",
+    "OrchestratorService.EvolveStrategies project_id",
     # Only looks there, and finds nothing.
     "ChronicleService.GetImpediments sprint_id",
     "OrchestratorService.SearchEpisodes project_id",
