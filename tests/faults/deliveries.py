@@ -173,7 +173,7 @@ def reports(rng: Random, scene: Fixture, count: int) -> list[Message]:
 async def started(arena: Arena, tasks: int, people: int = 2) -> Fixture:
     """A project whose sprint is under way with all its tasks."""
     scene = await make(arena, people=people, points=[1] * tasks)
-    await scene.start(max_tasks=tasks)
+    await insist(partial(scene.start, max_tasks=tasks))
     return scene
 
 
@@ -270,7 +270,7 @@ async def progress_reordered(arena: Arena, rng: Random, updates: int, tasks: int
     await arena.stop("backlog")
 
     async def report(number: int) -> None:
-        await until_not_aborted(partial(scene.report, scene.task_ids[number % tasks], rng.randrange(1, 100)))
+        await insist(partial(scene.report, scene.task_ids[number % tasks], rng.randrange(1, 100)))
 
     await many(report, updates)
     count = await reorder(arena, rng, "sprint", "DSM_SPRINT", window)
@@ -292,7 +292,7 @@ async def titles_reordered(arena: Arena, rng: Random, updates: int, tasks: int, 
         task = Task(task_id=scene.task_ids[number % tasks], title=f"Title {number}", points=rng.randrange(1, 100))
         mask = FieldMask(paths=["title", "points"])
         request = backlog_pb.UpdateTaskRequest(task=task, update_mask=mask)
-        await until_not_aborted(partial(scene.backlog.UpdateTask, request))
+        await insist(partial(scene.backlog.UpdateTask, request))
 
     await many(rename, updates)
     count = await reorder(arena, rng, "backlog", "DSM_BACKLOG", window)
@@ -342,7 +342,7 @@ async def relay_stalled(arena: Arena, rng: Random, updates: int, seconds: float)
             number += 1
             task = Task(task_id=task_id, title=f"Title {number}")
             request = backlog_pb.UpdateTaskRequest(task=task, update_mask=FieldMask(paths=["title"]))
-            await until_not_aborted(partial(rng.choice(stubs).UpdateTask, request, timeout=30))
+            await insist(partial(rng.choice(stubs).UpdateTask, request, timeout=30))
             await asyncio.sleep(0.01)
         return number
 
@@ -575,14 +575,15 @@ async def many(call: Callable[[int], Awaitable[object]], times: int, at_once: in
     await asyncio.gather(*(client() for _ in range(at_once)))
 
 
-async def until_not_aborted(call: Callable[[], Awaitable[object]]) -> None:
-    """Make a call again for as long as it is told that others were quicker."""
+async def insist(call: Callable[[], Awaitable[object]]) -> None:
+    """Make a call again for as long as it is told to: others were quicker, or a service is only just back."""
     while True:
         try:
             await call()
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.ABORTED:
+            if error.code() not in (grpc.StatusCode.ABORTED, grpc.StatusCode.UNAVAILABLE):
                 raise
+            await asyncio.sleep(0.01)
         else:
             return
 
