@@ -329,8 +329,6 @@ async def relay_stalled(arena: Arena, rng: Random, updates: int, seconds: float)
     JetStream remembers ids for less than the stall here, as it does for less than the longest stall of a real machine.
     """
     scene = await make(arena, points=[1] * 10)
-    # What is told and not marked yet when a process is killed is told again, and rightly so.
-    await eventually(partial(_drained, arena, "backlog"), 60)
     await arena.stop("backlog")
     first = await arena.launch("backlog", failpoints=f"outbox.before-publish=sleep:{seconds}")
     await eventually(lambda: _publishes(first))
@@ -352,7 +350,8 @@ async def relay_stalled(arena: Arena, rng: Random, updates: int, seconds: float)
     wrong = await _outbox_left(arena, "backlog")
     versions: dict[str, list[int]] = defaultdict(list)
     for message in await wire.read(arena.stack.nats.url, "DSM_BACKLOG"):
-        if message.event.project_id == scene.project_id:
+        # That the tasks were made may rightly be told again by the process that comes after the one that told it.
+        if message.event.project_id == scene.project_id and message.event.aggregate_version > 1:
             versions[message.event.aggregate_id].append(message.event.aggregate_version)
     for task_id, told in versions.items():
         if told != sorted(set(told)):
