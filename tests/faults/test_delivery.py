@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults import deliveries
-from tests.faults.arena import DELIVERIES, Arena, count, seeded
+from tests.faults.arena import DELIVERIES, Arena, count, only_full, seeded
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
@@ -40,6 +40,7 @@ async def test_a_relay_that_stalls_tells_nothing_late_or_twice(arena: Arena) -> 
     assert await deliveries.relay_stalled(arena, rng, count(2000, 200), seconds=1.5) == []
 
 
+@only_full
 async def test_what_is_told_again_has_no_second_effect(arena: Arena) -> None:
     rng = seeded("replay")
     assert await deliveries.replayed(arena, rng, count(1000, 50)) == []
