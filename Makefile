@@ -16,7 +16,7 @@ SEED ?=
 MINUTES ?= 10
 SOURCES = $(wildcard services migrations tests scripts)
 
-.PHONY: help setup lock gen gen-check gen-clients check-clients fmt lint test test-faults soak up down demo check bench clean
+.PHONY: help setup lock gen gen-check gen-clients check-clients chart check-deploy fmt lint test test-faults soak up down demo check bench clean
 
 help: ## Show this table
 	@awk 'BEGIN {FS = ":.*## "; print "make <verb> [ARGS=…]\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,15 @@ gen-clients: $(VENV)/.dev ## Generate gen/typescript from proto/ (needs Node 20 
 check-clients: $(VENV)/.dev ## Check gen/typescript: up to date, type-checks, calls DSM (needs Node 20 and npm)
 	@$(BIN)/python -m scripts.clients --check
 	$(BIN)/pytest tests/clients/typescript.py $(ARGS)
+
+# --- image and chart --------------------------------------------------------------------------
+
+chart: $(VENV)/.dev ## Write the chart's schema and its table of values from helm/dsm/values.yaml
+	@$(BIN)/python -m scripts.chart
+
+check-deploy: $(VENV)/.dev ## Check the image and the chart (ARGS=--update approves what the chart renders now)
+	@$(BIN)/python -m scripts.tools
+	$(BIN)/pytest -o python_files='check_*.py' tests/deploy $(ARGS)
 
 # --- style ------------------------------------------------------------------------------------
 

@@ -1,0 +1,143 @@
+"""The chart renders as it should: accepted by helm and by Kubernetes' schemas, and as it was seen and approved."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from functools import cache
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from scripts import chart
+from tests.deploy.rendering import CHART, TABLES, helm, objects, of_kind, read, text, values_file
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+# All of this one is kept, of the others what differs from it.
+BASE = "minimal"
+# The oldest that the chart is for, and the newest that the schemas know.
+VERSIONS = ("1.30", "1.37")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_helm_has_nothing_to_say_against_it(table: str) -> None:
+    done = helm("lint", "--strict", CHART, "--values", values_file(table))
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_object_is_what_kubernetes_expects(table: str) -> None:
+    for it in objects(table):
+        # Of the Prometheus operator; their schemas are no part of Kubernetes.
+        if it["apiVersion"] == "monitoring.coreos.com/v1":
+            continue
+        _validate(json.dumps(it))
+
+
+@cache
+def _validate(it: str) -> None:
+    """Once for each object: most are the same in several tables."""
+    for version in VERSIONS:
+        kubernetes_validate.validate(json.loads(it), version, strict=True)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_it_is_as_it_was_approved(table: str, update: bool) -> None:
+    snapshot = SNAPSHOTS / (f"{table}.yaml" if table == BASE else f"{table}.diff")
+    rendered = text(table) if table == BASE else _difference(text(BASE), text(table))
+    if update:
+        snapshot.write_text(rendered, encoding="utf-8")
+    approved = snapshot.read_text(encoding="utf-8")
+    assert rendered == approved, "If this is meant: make check-deploy ARGS=--update, and look at what git shows."
+
+
+def _difference(old: str, new: str) -> str:
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=2, lineterm="")
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def test_there_is_no_snapshot_too_many() -> None:
+    assert {path.stem for path in SNAPSHOTS.iterdir()} == set(TABLES)
+
+
+REFUSED = [
+    (["image.repository="], "image.repository is not set"),
+    (["postgresql.url="], "No PostgreSQL is named"),
+    (["nats.url="], "No NATS is named"),
+    (["evaluation.enabled=true"], "evaluation.enabled brings its own"),
+    (["postgresql.urlSecret.name=x"], "PostgreSQL is named twice"),
+    (["nats.urlSecret.name=x"], "NATS is named twice"),
+    (["defaults.autoscaling.enabled=true", "defaults.autoscaling.maxReplicas=1"], "is above maxReplicas (1)"),
+    (["postgresql.url=postgresql://one/for-all"], "'/postgresql/url'"),
+    (["services.sprint.replicas=two"], "'/services/sprint/replicas': got string, want integer"),
+    (["services.sprint.replicas=-1"], "'/services/sprint/replicas'"),
+    (["services.sprints.replicas=2"], "additional properties 'sprints' not allowed"),
+    (["settings.pol_size=8"], "additional properties 'pol_size' not allowed"),
+    (["settings.log_level=LOUD"], "'/settings/log_level'"),
+    (["settings.pool_size=0"], "'/settings/pool_size'"),
+    # The chart's own, or another service's.
+    (["settings.port=1"], "additional properties 'port' not allowed"),
+    (["services.project.settings.missed_runs=SKIP"], "additional properties 'missed_runs' not allowed"),
+    (["schedules.runner=CRON"], "'/schedules/runner'"),
+    (["image.digest=latest"], "'/image/digest'"),
+    (["jobs.planning[0].project=SHOP"], "missing property 'name'"),
+    (["replicaCount=2"], "additional properties 'replicaCount' not allowed"),
+]
+
+
+@pytest.mark.parametrize(("settings", "sentence"), REFUSED, ids=[" ".join(settings) for settings, _ in REFUSED])
+def test_what_is_wrong_is_refused_in_one_sentence(settings: list[str], sentence: str) -> None:
+    extra = [word for setting in settings for word in ("--set", setting)]
+    done = helm("template", "dsm", CHART, "--values", values_file("minimal"), *extra)
+    assert done.returncode != 0
+    assert done.stderr.count(sentence) == 1, done.stderr
+
+
+def test_without_any_values_the_render_says_what_to_set() -> None:
+    assert "is not set" in helm("template", "dsm", CHART).stderr
+
+
+def test_schema_and_readme_are_up_to_date() -> None:
+    assert chart.main(["--check"]) == 0
+
+
+def test_every_value_is_described() -> None:
+    notes = dict(chart.read_notes(chart.VALUES.read_text(encoding="utf-8")))
+    values = read(chart.VALUES)
+    missing = [".".join(path) for path, _ in chart.leaves(values, notes) if not notes[path].description]
+    assert [name for name in missing if not name.startswith("probes.")] == []
+
+
+def test_a_change_of_settings_restarts_those_that_it_concerns() -> None:
+    def checksums(*settings: str) -> dict[str, str]:
+        return {
+            name: it["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+            for name, it in of_kind(objects("minimal", *settings), "Deployment").items()
+        }
+
+    before, one, all_ = (
+        checksums(),
+        checksums("services.sprint.settings.pool_size=9"),
+        checksums("settings.pool_size=9"),
+    )
+    assert {name for name in before if before[name] != one[name]} == {"dsm-sprint"}
+    assert {name for name in before if before[name] != all_[name]} == set(before)
+
+
+@pytest.mark.parametrize("table", ["production", "evaluation"])
+def test_names_fit_for_the_longest_release(table: str) -> None:
+    for it in objects(table, release="a" * 50 + ".bc"):
+        # Kubernetes appends to the names of what makes pods.
+        assert len(it["metadata"]["name"]) <= (52 if it["kind"] == "CronJob" else 63), it["metadata"]["name"]
+        assert "." not in it["metadata"]["name"]
+        assert all(len(value) <= 63 for value in it["metadata"]["labels"].values())
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_notes_tell_what_comes_next(table: str) -> None:
+    done = helm("install", "dsm", CHART, "--dry-run=client", "--values", values_file(table))
+    assert done.returncode == 0, done.stderr
+    _, _, notes = done.stdout.partition("NOTES:")
+    assert "helm --namespace default test dsm" in notes
+    assert "connections to PostgreSQL" in notes

@@ -1,0 +1,113 @@
+"""What helm makes of the chart, and how to find one's way in it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml  # type: ignore[import-untyped]
+
+from scripts.tools import find
+from services.cli import main as cli
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "dsm"
+TABLES = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
+RELEASE, NAMESPACE = "dsm", "team"
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pod:
+    """The pod of something that makes pods."""
+
+    kind: str
+    name: str
+    labels: dict[str, str]
+    spec: Object
+
+    @property
+    def containers(self) -> list[Object]:
+        """Every container, with those that run before."""
+        return [*self.spec.get("initContainers", []), *self.spec["containers"]]
+
+    @property
+    def ours(self) -> bool:
+        """Whether it runs DSM's image."""
+        return self.kind != "StatefulSet"
+
+
+def read(path: Path) -> Any:
+    """What a YAML file holds."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def helm(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run helm; it needs no cluster for what is asked here."""
+    return subprocess.run([str(find("helm")), *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def values_file(table: str) -> Path:
+    """One of the values files that the chart is checked for."""
+    return CHART / "ci" / f"{table}.yaml"
+
+
+@cache
+def text(table: str, *settings: str, release: str = RELEASE) -> str:
+    """The rendered chart."""
+    extra = [word for setting in settings for word in ("--set", setting)]
+    done = helm("template", release, CHART, "--namespace", NAMESPACE, "--values", values_file(table), *extra)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@cache
+def objects(table: str, *settings: str, release: str = RELEASE) -> tuple[Object, ...]:
+    """The rendered objects."""
+    return tuple(it for it in yaml.safe_load_all(text(table, *settings, release=release)) if it)
+
+
+def of_kind(found: Sequence[Object], kind: str) -> dict[str, Object]:
+    """The objects of a kind, by name."""
+    return {it["metadata"]["name"]: it for it in found if it["kind"] == kind}
+
+
+def pods(found: Sequence[Object]) -> Iterator[Pod]:
+    """Every pod that these objects make."""
+    for it in found:
+        kind, name = it["kind"], it["metadata"]["name"]
+        template = it if kind == "Pod" else it.get("spec", {}).get("template")
+        if kind == "CronJob":
+            template = it["spec"]["jobTemplate"]["spec"]["template"]
+        if template:
+            yield Pod(kind, name, template["metadata"]["labels"], template["spec"])
+
+
+def environ(container: Object, found: Sequence[Object]) -> dict[str, str]:
+    """The environment of a container; what secrets hold is made up."""
+    held: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        held |= of_kind(found, "ConfigMap")[source["configMapRef"]["name"]]["data"]
+    for variable in container.get("env", []):
+        name = variable["name"]
+        made_up = {"DSM_NATS_URL": "nats://somewhere:4222"}.get(name, "postgresql://somewhere/database")
+        held[name] = variable.get("value", made_up)
+    return held
+
+
+def parse(arguments: Sequence[str]) -> None:
+    """Let the `dsm` command read these arguments, without doing anything; raises what it finds wrong with them."""
+    if list(arguments) == ["--help"]:
+        return
+    cli.load(arguments)
+    command: Any = typer.main.get_command(cli.app)
+    words, context = list(arguments), None
+    while isinstance(command, typer.core.TyperGroup):
+        name, command, words = command.resolve_command(command.make_context("dsm", words.copy(), parent=context), words)
+    command.make_context(name, words)
