@@ -204,7 +204,8 @@ class StatefulService(Service):
             return [error.message]
         except TimeoutError:
             return [DatabaseUnavailable(self.name).message]
-        if revision != head:
+        # A newer one is right: it is made before the old code is replaced, which works with it.
+        if revision < head:
             return [f"The database is at revision {revision or 'none'}, the code needs {head}: run `dsm migrate`."]
         return []
 

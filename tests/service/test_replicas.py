@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 from dsm.common.v1 import status_service_pb2 as pb
 from dsm.common.v1.status_service_pb2_grpc import StatusServiceStub
@@ -16,9 +17,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.cli.client import find_addresses
 from services.kit.callee import Callee
+from services.kit.migrate import upgrade
 from services.kit.server import LIVENESS, Server
 from services.kit.service import Service, StatefulService
 from services.kit.settings import ProcessSettings, ServiceSettings, StatefulSettings
+from services.local.stack import Stack
+from tests.harness import eventually
 
 
 @asynccontextmanager
@@ -85,6 +89,25 @@ async def test_a_service_without_its_database_is_alive_and_not_ready() -> None:
         ready = await check(health_pb2.HealthCheckRequest())
         assert alive.status == health_pb2.HealthCheckResponse.SERVING
         assert ready.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_old_code_takes_calls_while_its_database_is_newer(stack: Stack) -> None:
+    stack.postgres.ensure_database("dsm_newer")
+    url = stack.postgres.url("dsm_newer")
+    upgrade("project", url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    there = StatefulSettings(database_url=url, nats_url=stack.nats.url)
+    async with (
+        _serving(StatefulService("project", there)) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        assert await eventually(lambda: _ready(channel))
+
+
+async def _ready(channel: grpc.aio.Channel) -> bool:
+    check: Callable[..., Any] = getattr(health_pb2_grpc.HealthStub(channel), "Check")  # noqa: B009
+    return bool((await check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def test_commands_find_services_as_services_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
