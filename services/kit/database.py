@@ -277,14 +277,16 @@ class Database:
         also: Mapping[str, str] | None = None,
         events: Sequence[event_pb2.Event] = (),
         reply: Message | None = None,
+        keyed: bool = True,
     ) -> list[T]:
         """A hot write: one statement that changes rows and, if it changed any, stores events and answer with them.
 
         `sql` is an INSERT, UPDATE or DELETE … RETURNING. No row back means that nothing was changed, for example
         because the version in its WHERE was old: read again and repeat. `also` names further statements of the kind
-        that belong to the same write and select from `change`, since PostgreSQL allows none inside `sql`.
+        that belong to the same write and select from `change`, since PostgreSQL allows none inside `sql`. The
+        request_id of the call at hand is kept with it unless `keyed` is False.
         """
-        key = call.current().request_key
+        key = call.current().request_key if keyed else None
         statement, bound = f"WITH change AS ({sql})", dict(params)
         for name, further in (also or {}).items():
             statement += f", {name} AS ({further})"

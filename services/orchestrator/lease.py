@@ -31,9 +31,8 @@ class Lease:
 async def taken(database: Database, project_id: str, decision_id: UUID) -> AsyncIterator[Lease]:
     """Take a project for a decision and let it go at the end; OrchestrationInProgress if somebody has it."""
     holder = uuid4()
-    async with database.write(keyed=False) as tx:
-        if not await leases.take(tx, project_id, decision_id, holder, LEASE_SECONDS):
-            raise OrchestrationInProgress(project_id)
+    if not await leases.take(database, project_id, decision_id, holder, LEASE_SECONDS):
+        raise OrchestrationInProgress(project_id)
     heartbeat = asyncio.create_task(_renew(database, project_id, holder))
     try:
         yield Lease(project_id, holder)
@@ -54,5 +53,4 @@ async def _renew(database: Database, project_id: str, holder: UUID) -> None:
 async def _end(database: Database, project_id: str, holder: UUID) -> None:
     # With the database away the lease ends by itself.
     with suppress(DsmError):
-        async with database.write(keyed=False) as tx:
-            await leases.end(tx, project_id, holder)
+        await leases.end(database, project_id, holder)

@@ -29,6 +29,8 @@ CACHE_ENTRIES = 1024
 # One call of EmbedBatch; how often episodes that could not be embedded are tried again.
 BATCH = 64
 RETRY_SECONDS = 5.0
+# How often it is looked which model is in use.
+MODEL_SECONDS = 60.0
 # How a recall says that nothing can be compared by meaning.
 EMBEDDING_AWAY = "embedding unavailable"
 BATCH_SECONDS = 60.0
@@ -59,6 +61,7 @@ class Memory:
         self._wake = asyncio.Event()
         # By which model the last text was embedded; empty = none has been.
         self.model = ""
+        self._model_asked = -MODEL_SECONDS
 
     async def answers(self) -> bool:
         """Whether the embedding service takes calls."""
@@ -98,6 +101,7 @@ class Memory:
         while True:
             # The embedding service or the database away: the episodes wait, and nobody else has to.
             with suppress(DsmError):
+                await self._ask_model()
                 while await self._embed_some():
                     pass
             with suppress(TimeoutError):
@@ -120,8 +124,8 @@ class Memory:
         request = pb.EmbedRequest(text=text)
         answer = await self._embedding.call(self._stub.Embed, request, pb.EmbedResponse, timeout=self._embed_seconds)
         vector = Vector(answer.model, tuple(answer.embedding.values))
-        self.cache.put(text, vector)
         await self._notice(answer.model)
+        self.cache.put(text, vector)
         return vector, False
 
     async def _embed_some(self) -> bool:
@@ -129,6 +133,12 @@ class Memory:
         texts = await episodes.waiting(self._database.read, BATCH)
         if not texts:
             return False
+        # What was asked for to decide is there already, and a model takes ten times as long as everything else here.
+        kept = {key: vector for key, text in texts.items() if (vector := self.cache.peek(text))}
+        if known := {key: vector for key, vector in kept.items() if vector.model == self.model}:
+            async with self._database.write(keyed=False) as tx:
+                await episodes.embed(tx, known, self.model)
+            return True
         request = pb.EmbedBatchRequest(texts=texts.values())
         answer = await self._embedding.call(
             self._stub.EmbedBatch, request, pb.EmbedBatchResponse, timeout=BATCH_SECONDS
@@ -138,6 +148,16 @@ class Memory:
             await episodes.embed(tx, dict(zip(texts, vectors, strict=True)), answer.model)
         await self._notice(answer.model)
         return True
+
+    async def _ask_model(self) -> None:
+        """Notice another model even if every text is kept already."""
+        if time.monotonic() - self._model_asked < MODEL_SECONDS:
+            return
+        self._model_asked = time.monotonic()
+        request = pb.GetMetricsRequest()
+        answer = await self._embedding.call(self._stub.GetMetrics, request, pb.GetMetricsResponse)
+        if answer.metrics.model.model:
+            await self._notice(answer.metrics.model.model)
 
     async def _notice(self, model: str) -> None:
         """Have everything embedded again if the embedding service has changed its model."""
@@ -169,11 +189,15 @@ class Cache:
 
     def get(self, text: str) -> Vector | None:
         """The vector of a text, if it is kept and not too old."""
-        kept_at, vector = self._entries.get(text, (0.0, None))
-        found = vector if vector and time.monotonic() - kept_at < CACHE_SECONDS else None
+        found = self.peek(text)
         self._asked += 1
         self._answered += found is not None
         return found
+
+    def peek(self, text: str) -> Vector | None:
+        """The same, when it is no look-up that anybody waits for."""
+        kept_at, vector = self._entries.get(text, (0.0, None))
+        return vector if vector and time.monotonic() - kept_at < CACHE_SECONDS else None
 
     def put(self, text: str, vector: Vector) -> None:
         """Keep a vector."""

@@ -221,6 +221,8 @@ class Pipeline:
     async def _answer(self, episode: Episode, watch: Stopwatch, *, acted: bool) -> pb.OrchestrateResponse:
         timings = answers.from_timings(watch.total, watch.decision, watch.steps)
         response = pb.OrchestrateResponse(decision=answers.from_record(episode), performance_metrics=timings)
+        if not acted and call.current().request_key is None:
+            return response
         # The decision is stored, so the answer is OK; what cannot be stored now, carry_on finds out again.
         with suppress(DsmError):
             async with self._database.write() as tx:

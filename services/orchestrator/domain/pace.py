@@ -31,6 +31,8 @@ _TASK_DEVIATION = 0.6
 _WALK = 0.07
 _STEP = 0.04
 _MARGIN = 2.0
+# What is farther than so many deviations, one chance in 10^15, is nothing.
+_REACH = 8.0
 # No pace is a thousand times another: such figures are mistakes, and would only make the grid long.
 _FARTHEST = math.log(1000)
 _LEAST_WORK = 1e-6
@@ -94,17 +96,13 @@ def learn(past: Sequence[Work], prior: Prior, tasks: int) -> Pace:
     seen = [min(max(math.log(work.pace), middle - _FARTHEST), middle + _FARTHEST) for work in past]
     logs = _grid(prior, seen)
     level = np.outer(_DEVIATION_CHANCES, _normal(logs, middle, prior.deviation))
-    walk = _normal(logs[:, None], logs[None, :], _WALK)
     for work, log in zip(past, seen, strict=True):
-        level = level @ walk.T
+        level = np.array([_spread(chances, _WALK) for chances in level])
         for row, deviation in enumerate(_deviations(work.tasks)):
             level[row] *= _above(log, logs, deviation) if work.all_done else _density(log, logs, deviation)
         level /= level.sum()
-    level = level @ walk.T
-    following = sum(
-        _normal(logs[:, None], logs[None, :], deviation) @ chances
-        for deviation, chances in zip(_deviations(tasks), level, strict=True)
-    )
+    level = np.array([_spread(chances, _WALK) for chances in level])
+    following = sum(_spread(chances, deviation) for deviation, chances in zip(_deviations(tasks), level, strict=True))
     return Pace(logs, _whole(level.sum(axis=0)), _whole(np.asarray(following)))
 
 
@@ -119,11 +117,23 @@ def _deviations(tasks: int) -> np.ndarray:
     return found
 
 
-def _normal(logs: np.ndarray, middle: np.ndarray | float, deviation: float) -> np.ndarray:
-    """Chances of a normal distribution on the grid, each column adding up to 1."""
-    chances = np.exp(-0.5 * ((logs - middle) / deviation) ** 2)
-    whole: np.ndarray = chances / chances.sum(axis=0)
-    return whole
+def _normal(logs: np.ndarray, middle: float, deviation: float) -> np.ndarray:
+    """Chances of a normal distribution on the grid, which add up to 1."""
+    return _whole(np.exp(-0.5 * ((logs - middle) / deviation) ** 2))
+
+
+def _spread(chances: np.ndarray, deviation: float) -> np.ndarray:
+    """The chances after a normal step of this deviation, none of which leads off the grid.
+
+    The steps of the grid are all alike, so this is a convolution: a matrix of every two points would take a hundred
+    times as long.
+    """
+    reach = min(math.ceil(_REACH * deviation / _STEP), len(chances) - 1)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * _STEP / deviation) ** 2)
+    within = slice(reach, reach + len(chances))
+    stays = np.convolve(np.ones(len(chances)), kernel)[within]
+    moved: np.ndarray = np.convolve(chances / stays, kernel)[within]
+    return moved
 
 
 def _density(log: float, logs: np.ndarray, deviation: float) -> np.ndarray:

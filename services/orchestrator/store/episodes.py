@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -111,7 +112,7 @@ class Vector:
     model: str
     values: tuple[float, ...]
 
-    @property
+    @cached_property
     def text(self) -> str:
         """As pgvector reads it."""
         return "[" + ",".join(map(repr, self.values)) + "]"

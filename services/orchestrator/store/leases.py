@@ -2,7 +2,9 @@
 
 from uuid import UUID
 
-from services.kit.database import ReadHandle, WriteHandle
+from psycopg.rows import scalar_row
+
+from services.kit.database import Database, ReadHandle, WriteHandle
 
 _TAKE = """
     INSERT INTO orchestration_lease (project_id, decision_id, holder, lease_time)
@@ -16,14 +18,14 @@ _RENEW = """
     UPDATE orchestration_lease SET lease_time = now() + make_interval(secs => %(seconds)s)
     WHERE project_id = %(project_id)s AND holder = %(holder)s
 """
-_END = "DELETE FROM orchestration_lease WHERE project_id = %(project_id)s AND holder = %(holder)s"
+_END = "DELETE FROM orchestration_lease WHERE project_id = %(project_id)s AND holder = %(holder)s RETURNING true"
 _DECISION = "SELECT decision_id FROM orchestration_lease WHERE project_id = %(project_id)s AND lease_time >= now()"
 
 
-async def take(tx: WriteHandle, project_id: str, decision_id: UUID, holder: UUID, seconds: float) -> bool:
+async def take(database: Database, project_id: str, decision_id: UUID, holder: UUID, seconds: float) -> bool:
     """Take a project for a decision; False if somebody has it."""
     params = {"project_id": project_id, "decision_id": decision_id, "holder": holder, "seconds": seconds}
-    return bool(await tx.value(_TAKE, params))
+    return bool(await database.change(_TAKE, params, row=scalar_row, keyed=False))
 
 
 async def renew(tx: WriteHandle, project_id: str, holder: UUID, seconds: float) -> bool:
@@ -32,9 +34,9 @@ async def renew(tx: WriteHandle, project_id: str, holder: UUID, seconds: float) 
     return bool(await tx.execute(_RENEW, params))
 
 
-async def end(tx: WriteHandle, project_id: str, holder: UUID) -> None:
+async def end(database: Database, project_id: str, holder: UUID) -> None:
     """Let a project go."""
-    await tx.execute(_END, {"project_id": project_id, "holder": holder})
+    await database.change(_END, {"project_id": project_id, "holder": holder}, row=scalar_row, keyed=False)
 
 
 async def decision_at_hand(read: ReadHandle, project_id: str) -> UUID | None:
