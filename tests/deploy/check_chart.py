@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
+import shlex
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import kubernetes_validate
 import pytest
 
 from scripts import chart
-from tests.deploy.rendering import CHART, TABLES, helm, objects, of_kind, read, text, values_file
+from tests.deploy.rendering import CHART, ROOT, TABLES, helm, objects, of_kind, parse, read, text, values_file
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 # All of this one is kept, of the others what differs from it.
@@ -141,3 +143,34 @@ def test_notes_tell_what_comes_next(table: str) -> None:
     _, _, notes = done.stdout.partition("NOTES:")
     assert "helm --namespace default test dsm" in notes
     assert "connections to PostgreSQL" in notes
+
+
+DOCUMENTS = ("docs/installing-on-kubernetes.md", "helm/dsm/README.md")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documented_values_and_commands_are_right(document: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    values = [block for kind, block in blocks if kind == "yaml" and "image:" in block]
+    assert values
+    for number, block in enumerate(values):
+        (tmp_path / f"{number}.yaml").write_text(block)
+        done = helm("template", "dsm", CHART, "--values", tmp_path / f"{number}.yaml")
+        assert done.returncode == 0, done.stderr
+    (tmp_path / "issues.csv").touch()
+    for kind, block in blocks:
+        for line in block.replace("\\\n", " ").splitlines() if not kind else []:
+            words = shlex.split(line.replace("/tmp/", f"{tmp_path}/"), comments=True)
+            if words[:1] == ["dsm"]:
+                parse(words[1:])
+            for name in [words[at + 1].partition("=")[0] for at, word in enumerate(words) if word == "--set"]:
+                assert _is_value(name), name
+
+
+def _is_value(name: str) -> bool:
+    found = read(chart.VALUES)
+    for key in name.split("."):
+        if key not in found:
+            return False
+        found = found[key]
+    return True

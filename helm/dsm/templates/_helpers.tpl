@@ -24,9 +24,15 @@ sprint: [project, backlog]
 chronicle: [embedding]
 orchestrator: [project, backlog, sprint, chronicle, embedding]
 embedding: []
+{{- if eq .Values.schedules.runner "KUBERNETES" }}
 daily-scrum: [sprint]
+{{- end }}
+{{- if .Values.jobs.planning }}
 planning: [sprint]
+{{- end }}
+{{- if .Values.jobs.seed.enabled }}
 seed: [project, backlog]
+{{- end }}
 test: [project, backlog, sprint, chronicle, orchestrator, embedding]
 {{- end }}
 
