@@ -1,7 +1,5 @@
 """What can go wrong with an import as a whole, and with one row of it."""
 
-from typing import ClassVar
-
 from services.kit.errors import Code, DsmError, InvalidArgument
 
 
@@ -50,7 +48,6 @@ class ImportTooLarge(DsmError):
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "IMPORT_TOO_LARGE"
-    retry_after: ClassVar[None] = None
 
     def __init__(self, limit: int, unit: str) -> None:
         super().__init__(f"One import takes at most {limit:,} {unit}: split the file.", limit=limit)
