@@ -46,7 +46,7 @@ TargetOption = Annotated[
         envvar="DSM_TARGET",
         metavar="HOST:PORT",
         help="Address of DSM.",
-        show_default=f"what runs in the data folder, else {DEFAULT_TARGET}",
+        show_default=f"DSM_<SERVICE>_ADDRESS, else what runs in the data folder, else {DEFAULT_TARGET}",
     ),
 ]
 
