@@ -110,10 +110,9 @@ class ReadHandle:
         """The first column of the first row, or None."""
         return await self._run(sql, params, scalar_row, lambda cursor: cursor.fetchone())
 
-    async def rows(self, sql: str, params: Params | None = None, *, anew: bool = False) -> list[Row]:
-        """Every row as a dict. `anew`: planned for these very parameters, where one plan cannot suit all."""
-        prepare = False if anew else None
-        found: list[Row] = await self._run(sql, params, dict_row, lambda cursor: cursor.fetchall(), prepare=prepare)
+    async def rows(self, sql: str, params: Params | None = None) -> list[Row]:
+        """Every row as a dict."""
+        found: list[Row] = await self._run(sql, params, dict_row, lambda cursor: cursor.fetchall())
         return found
 
     async def _run(
@@ -122,15 +121,13 @@ class ReadHandle:
         params: Params | None,
         row: BaseRowFactory[T],
         fetch: Callable[[AsyncCursor[T]], Any],
-        *,
-        prepare: bool | None = None,
     ) -> Any:
         # A read may be repeated: a connection that died while it lay in the pool costs no error.
         for attempt in (1, 2):
             try:
                 async with self._database.connection() as connection:
                     cursor = connection.cursor(row_factory=row)
-                    await cursor.execute(sql, params, prepare=prepare)
+                    await cursor.execute(sql, params)
                     return await fetch(cursor)
             except DatabaseUnavailable:
                 if attempt == 2:
@@ -178,11 +175,9 @@ class WriteHandle(ReadHandle):
         params: Params | None,
         row: BaseRowFactory[T],
         fetch: Callable[[AsyncCursor[T]], Any],
-        *,
-        prepare: bool | None = None,
     ) -> Any:
         cursor = self._connection.cursor(row_factory=row)
-        await cursor.execute(sql, params, prepare=prepare)
+        await cursor.execute(sql, params)
         return await fetch(cursor)
 
     async def claim(self) -> None:

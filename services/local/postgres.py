@@ -43,7 +43,7 @@ _STOP = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0))  # Fast, then immediate s
 
 _SETTINGS = {
     "max_connections": "120",
-    "shared_buffers": "64MB",
+    "shared_buffers": "128MB",
     "huge_pages": "off",
     "jit": "off",
     "autovacuum": "on",

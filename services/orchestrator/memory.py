@@ -123,7 +123,7 @@ class Memory:
             return kept, True
         request = pb.EmbedRequest(text=text)
         answer = await self._embedding.call(self._stub.Embed, request, pb.EmbedResponse, timeout=self._embed_seconds)
-        vector = Vector(answer.model, tuple(answer.embedding.values))
+        vector = Vector.of(answer.model, answer.embedding.values, answer.native_dimensions)
         await self._notice(answer.model)
         self.cache.put(text, vector)
         return vector, False
@@ -143,7 +143,8 @@ class Memory:
         answer = await self._embedding.call(
             self._stub.EmbedBatch, request, pb.EmbedBatchResponse, timeout=BATCH_SECONDS
         )
-        vectors = [Vector(answer.model, tuple(embedding.values)) for embedding in answer.embeddings]
+        native = answer.native_dimensions
+        vectors = [Vector.of(answer.model, embedding.values, native) for embedding in answer.embeddings]
         async with self._database.write(keyed=False) as tx:
             await episodes.embed(tx, dict(zip(texts, vectors, strict=True)), answer.model)
         await self._notice(answer.model)

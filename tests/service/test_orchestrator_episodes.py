@@ -234,16 +234,18 @@ async def test_a_new_model_has_every_episode_embedded_again(dsm: Dsm) -> None:
 
 
 async def test_a_filtered_search_finds_what_lies_behind_many_others(dsm: Dsm) -> None:
-    """The index gives its nearest hundred first; without iterative scan, a filter that refuses them leaves nothing."""
+    """The index gives its nearest first; without iterative scan, a filter that refuses them leaves nothing."""
     await dsm.project("EPI-FAR")
     await dsm.orchestrate("EPI-FAR")
     (episode,) = await embedded(dsm, "EPI-FAR")
     await dsm.world.query("orchestrator", _CROWD)
+    await dsm.world.query("orchestrator", "UPDATE episode SET outcome_time = now() WHERE project_id = 'EPI-FAR'")
     params = {
         "vector": (await dsm.world.query("orchestrator", _AMID))[0]["vector"],
         "model": episode.embedding_model,
-        "project_id": "EPI-FAR",
-        "with_outcome": False,
+        "length": 384,
+        "project_id": "",
+        "with_outcome": True,
         "candidates": 5,
         "limit": 5,
         **asdict(Traits()),
@@ -254,11 +256,15 @@ async def test_a_filtered_search_finds_what_lies_behind_many_others(dsm: Dsm) ->
         # So few rows are sorted rather than looked up, if one lets PostgreSQL.
         await connection.execute("SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off")
         plan = await (await connection.execute("EXPLAIN " + sql, params)).fetchall()
-        assert any("episode_embedding_idx" in line["QUERY PLAN"] for line in plan)
+        assert any("episode_embedding_384_idx" in line["QUERY PLAN"] for line in plan)
         found = await (await connection.execute(sql, params)).fetchall()
-        assert [str(row["episode_id"]) for row in found] == [episode.episode_id]
+        assert found
+        assert all(row["outcome_time"] for row in found)
         without = sql.replace("relaxed_order", "off").replace("iterative_scan <> 'off'", "true")
         assert not await (await connection.execute(without, params)).fetchall()
+        own = params | {"project_id": "EPI-FAR", "with_outcome": False}
+        found = await (await connection.execute(store.search_sql(own), own)).fetchall()
+        assert [str(row["episode_id"]) for row in found] == [episode.episode_id]
 
 
 # Four hundred episodes of another project around a place that is near to EPI-FAR's episode, and all of them nearer to
@@ -266,7 +272,7 @@ async def test_a_filtered_search_finds_what_lies_behind_many_others(dsm: Dsm) ->
 _AMID = """
     SELECT l2_normalize(e.embedding::vector + noise.vector)::text AS vector
     FROM episode e, (
-        SELECT array_agg(0.02 * sin(n * n))::vector AS vector FROM generate_series(1, 1024) AS n) AS noise
+        SELECT array_agg(0.03 * sin(n * n))::vector AS vector FROM generate_series(1, 384) AS n) AS noise
     WHERE e.project_id = 'EPI-FAR'
 """
 _CROWD = f"""
@@ -282,6 +288,6 @@ _CROWD = f"""
            e.embedding_model, false, now()
     FROM episode e, amid, made CROSS JOIN LATERAL (
         SELECT array_agg(0.004 * (random() - 0.5)::real)::vector AS vector
-        FROM generate_series(1, 1024) WHERE made.decision_id IS NOT NULL) AS noise
+        FROM generate_series(1, 384) WHERE made.decision_id IS NOT NULL) AS noise
     WHERE e.project_id = 'EPI-FAR'
 """

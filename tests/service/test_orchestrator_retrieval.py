@@ -49,7 +49,7 @@ async def test_the_search_finds_what_an_exact_one_finds(url: str, fleet: retriev
 async def test_likeness_is_the_weighted_mean_of_meaning_and_figures(url: str, fleet: retrieval.Fleet) -> None:
     database = Database("orchestrator", url)
     await database.open()
-    vector = Vector(fleet.model, (*map(float, fleet.asked[0]), *[0.0] * 640))
+    vector = Vector(fleet.model, tuple(map(float, fleet.asked[0])))
     for traits in (Traits(), Traits(team_size=4, load=0.25, velocity=7, duration_weeks=2), Traits(load=0.01)):
         matches = await episodes.search(database.read, vector, traits, EpisodeFilter(), 5)
         assert len(matches) == 5
@@ -61,10 +61,17 @@ async def test_likeness_is_the_weighted_mean_of_meaning_and_figures(url: str, fl
 
 
 async def test_the_index_serves_the_search(url: str, fleet: retrieval.Fleet) -> None:
-    vector = Vector(fleet.model, (*map(float, fleet.asked[0]), *[0.0] * 640))
-    params = {"vector": vector.text, "model": vector.model, "with_outcome": False, "candidates": 50, "limit": 5}
+    vector = Vector(fleet.model, tuple(map(float, fleet.asked[0])))
+    params = {
+        "vector": vector.text,
+        "model": vector.model,
+        "with_outcome": False,
+        "candidates": 50,
+        "limit": 5,
+        "length": 384,
+    }
     async with await AsyncConnection.connect(url) as connection:
-        for project_id, index in (("", "episode_embedding_idx"), ("P3", "episode_retrievable_idx")):
+        for project_id, index in (("", "episode_embedding_384_idx"), ("P3", "episode_retrievable_idx")):
             wanted = params | {"project_id": project_id} | vars(Traits())
             plan = await (await connection.execute("EXPLAIN " + episodes.search_sql(wanted), wanted)).fetchall()
             assert any(index in line for (line,) in plan), plan

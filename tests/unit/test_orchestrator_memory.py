@@ -3,13 +3,12 @@
 from dataclasses import replace
 from uuid import uuid4
 
-import pytest
-
 from services.orchestrator.domain.decision import decide_rule_based
 from services.orchestrator.domain.episode import describe, reassess, remember
 from services.orchestrator.domain.likeness import Traits, traits_of
 from services.orchestrator.domain.outcome import Outcome
 from services.orchestrator.domain.situation import Analysis, Options, Patterns, Trend
+from services.orchestrator.store.episodes import Vector
 from tests.unit.test_orchestrator_domain import FINISHED, NOW, analysis, record
 
 
@@ -49,7 +48,7 @@ def test_like_situations_read_alike_whatever_the_project() -> None:
 def test_traits_of_a_situation() -> None:
     seen = analysis(patterns=HISTORY)
     assert traits_of(seen, decide_rule_based(seen, Options())) == Traits(
-        team_size=5, load=0.2, velocity=3, duration_weeks=2, relative_load=pytest.approx(4 / 3)
+        team_size=5, load=0.2, velocity=3, duration_weeks=2, relative_load=4 / 3
     )
     idle = analysis(unassigned=0, team=0, capacity_person_days=0.0, patterns=replace(HISTORY, completed_tasks=0.0))
     assert traits_of(idle, decide_rule_based(idle, Options())) == Traits()
@@ -63,3 +62,12 @@ def test_an_outcome_settles_the_quality_of_its_episode() -> None:
     empty = reassess(replace(doubtful, outcome=replace(outcome, completion_rate=None)))
     assert not empty.retrievable
     assert empty.quality_findings == ("The sprint held no task when it closed.",)
+
+
+def test_a_vector_is_kept_without_its_padding() -> None:
+    padded = [0.5] * 384 + [0.0] * 640
+    assert Vector.of("small", padded, 384).values == (0.5,) * 384
+    # Lengths for which there is no index are those of the longest.
+    assert len(Vector.of("middle", [0.5] * 768 + [0.0] * 256, 768).values) == 1024
+    assert len(Vector.of("large", [0.5] * 1024, 1024).values) == 1024
+    assert Vector("m", (0.25, -1e-9)).text == "[0.25,-1e-09]"

@@ -29,10 +29,13 @@ _SEARCH_CONDITIONS = {
     "project_id": "project_id = %(project_id)s",
     "with_outcome": "outcome_time IS NOT NULL",
 }
-_DISTANCE = "embedding <=> %(vector)s::halfvec(1024)"
+# The lengths of vectors that there are indexes for.
+_LENGTHS = (384, 1024)
 # Nearest by meaning that are compared by their figures too; how many the index looks at before it filters.
 _CANDIDATES = 30
 _EF_SEARCH = 60
+# Episodes of one project that are compared: a decision a day for eight years. Those before are of another team.
+NEWEST = 3000
 
 
 def _likeness() -> str:
@@ -43,7 +46,7 @@ def _likeness() -> str:
     greater, which is exp(-|ln(a / b)|) and the same in whatever unit both are.
     """
     likenesses = {trait: f"exp(-abs(ln(e.{trait} / %({trait})s::float8)))" for trait in WEIGHTS}
-    total = [f"{MEANING_WEIGHT} * n.meaning"]
+    total = [f"{MEANING_WEIGHT} * greatest(0, least(1, 1 - n.distance))"]
     total += [f"coalesce({WEIGHTS[trait]} * {likeness}, 0)" for trait, likeness in likenesses.items()]
     weight = [f"{MEANING_WEIGHT}"]
     weight += [
@@ -52,6 +55,18 @@ def _likeness() -> str:
     return f"({' + '.join(total)}) / ({' + '.join(weight)})"
 
 
+# The nearest by meaning of all projects, from the graph. What is cast to the index's type is looked up in it.
+_IN_GRAPH = """
+    SELECT episode_id, embedding::halfvec({length}) <=> %(vector)s::halfvec({length}) AS distance FROM episode
+    {conditions} ORDER BY distance LIMIT %(candidates)s
+"""
+# The nearest of a project's newest, one by one: the graph would lead past the episodes of every other project.
+_IN_PROJECT = f"""
+    SELECT * FROM (
+        SELECT episode_id, embedding <=> %(vector)s::halfvec AS distance FROM episode
+        {{conditions}} ORDER BY create_time DESC, episode_id DESC LIMIT {NEWEST}) AS newest
+    ORDER BY distance LIMIT %(candidates)s
+"""
 # The settings hold for this statement alone. Iterative scan lets the index go on when the filter has refused its first
 # candidates; its order is relaxed, because the candidates are sorted afterwards. PostgreSQL looks at `setting` before
 # it begins the scan, because nothing in it depends on a row. Completed by `search_sql`.
@@ -59,10 +74,7 @@ _SEARCH = f"""
     WITH setting AS MATERIALIZED (
         SELECT set_config('hnsw.ef_search', '{_EF_SEARCH}', true) AS ef_search,
                set_config('hnsw.iterative_scan', 'relaxed_order', true) AS iterative_scan),
-    nearest AS MATERIALIZED (
-        SELECT episode_id, greatest(0, least(1, 1 - ({_DISTANCE}))) AS meaning FROM episode
-        {{conditions}} AND {_RETRIEVABLE} AND (SELECT iterative_scan <> 'off' AND ef_search <> '' FROM setting)
-        ORDER BY {_DISTANCE} LIMIT %(candidates)s),
+    nearest AS MATERIALIZED ({{nearest}}),
     likest AS MATERIALIZED (
         SELECT episode_id, {_likeness()} AS likeness FROM nearest n JOIN episode e USING (episode_id)
         ORDER BY likeness DESC, episode_id LIMIT %(limit)s)
@@ -74,7 +86,7 @@ _WAITING = """
     SELECT episode_id, context_text FROM episode WHERE requires_embedding ORDER BY create_time LIMIT %(limit)s
 """
 _EMBED = """
-    UPDATE episode e SET embedding = v.vector::halfvec(1024), embedding_model = %(model)s, requires_embedding = false
+    UPDATE episode e SET embedding = v.vector::halfvec, embedding_model = %(model)s, requires_embedding = false
     FROM unnest(%(episode_ids)s::uuid[], %(vectors)s::text[]) AS v (episode_id, vector)
     WHERE e.episode_id = v.episode_id
 """
@@ -107,15 +119,22 @@ class EpisodeFilter:
 
 @dataclass(frozen=True)
 class Vector:
-    """An embedding with the model that made it."""
+    """An embedding with the model that made it, without the zeros that a shorter model's is filled up with."""
 
     model: str
     values: tuple[float, ...]
 
+    @classmethod
+    def of(cls, model: str, values: Sequence[float], native: int) -> "Vector":
+        """What the embedding service answers, `native` of whose values are the model's own."""
+        length = next((length for length in _LENGTHS if 0 < native <= length), _LENGTHS[-1])
+        return cls(model, tuple(values[:length]))
+
     @cached_property
     def text(self) -> str:
         """As pgvector reads it."""
-        return "[" + ",".join(map(repr, self.values)) + "]"
+        # A half has three digits.
+        return "[" + ",".join([f"{value:.5g}" for value in self.values]) + "]"
 
 
 @dataclass(frozen=True)
@@ -147,10 +166,11 @@ async def page_of_episodes(read: ReadHandle, wanted: EpisodeFilter, page: Page) 
 async def search(read: ReadHandle, vector: Vector, traits: Traits, wanted: EpisodeFilter, limit: int) -> list[Match]:
     """The retrievable episodes, embedded by the same model, whose situations are most like one; most like first.
 
-    Without traits (as for a text) they are compared by meaning alone.
+    Without traits (as for a text) they are compared by meaning alone. Of one project the newest 3,000 are looked at.
     """
     params = {
         "vector": vector.text,
+        "length": len(vector.values),
         "model": vector.model,
         "project_id": wanted.project_id,
         "with_outcome": wanted.with_outcome_only,
@@ -158,14 +178,18 @@ async def search(read: ReadHandle, vector: Vector, traits: Traits, wanted: Episo
         "limit": limit,
         **asdict(traits),
     }
-    # One project has ten episodes and another ten thousand: all of them are compared, or the index is searched.
-    rows = await read.rows(search_sql(params), params, anew=True)
+    rows = await read.rows(search_sql(params), params)
     return [Match(to_episode(row), row["likeness"]) for row in rows]
 
 
 def search_sql(params: Params) -> str:
     """The search with the conditions that are asked for."""
-    return _SEARCH.format(conditions=where(_SEARCH_CONDITIONS, params))
+    conditions = (
+        f"{where(_SEARCH_CONDITIONS, params)} AND {_RETRIEVABLE} AND vector_dims(embedding) = {params['length']}"
+        " AND (SELECT iterative_scan <> 'off' AND ef_search <> '' FROM setting)"
+    )
+    nearest = _IN_PROJECT if params["project_id"] else _IN_GRAPH
+    return _SEARCH.format(nearest=nearest.format(conditions=conditions, length=params["length"]))
 
 
 async def count(read: ReadHandle) -> tuple[int, int]:
