@@ -8,6 +8,7 @@ from services.orchestrator.domain.episode import describe, reassess, remember
 from services.orchestrator.domain.likeness import Traits, traits_of
 from services.orchestrator.domain.outcome import Outcome
 from services.orchestrator.domain.situation import Analysis, Options, Patterns, Trend
+from services.orchestrator.memory import Cache
 from services.orchestrator.store.episodes import Vector
 from tests.unit.test_orchestrator_domain import FINISHED, NOW, analysis, record
 
@@ -71,3 +72,14 @@ def test_a_vector_is_kept_without_its_padding() -> None:
     assert len(Vector.of("middle", [0.5] * 768 + [0.0] * 256, 768).values) == 1024
     assert len(Vector.of("large", [0.5] * 1024, 1024).values) == 1024
     assert Vector("m", (0.25, -1e-9)).text == "[0.25,-1e-09]"
+
+
+def test_the_cache_tells_apart_who_waits_for_a_vector() -> None:
+    cache, vector = Cache(), Vector("m", (1.0,))
+    assert cache.peek("text") is None
+    cache.put("text", vector)
+    assert cache.peek("text") is vector
+    assert cache.hit_rate is None
+    assert cache.get("text") is vector
+    assert cache.get("other") is None
+    assert cache.hit_rate == 0.5
