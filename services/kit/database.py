@@ -207,6 +207,9 @@ class Database:
         self.read = ReadHandle(self)
         self._clock = clock
         self._away = False
+        # Callers that wait for a connection. The pool's own count has those too that gave up meanwhile.
+        self._waiting = 0
+        self._most_waiting = pool_size * 16
         # Each is called after a commit that left events in the outbox.
         self.on_commit: list[Callable[[], None]] = []
         self.pool = AsyncConnectionPool(
@@ -214,7 +217,7 @@ class Database:
             min_size=1,
             max_size=pool_size,
             timeout=pool_timeout,
-            max_waiting=pool_size * 16,
+            max_waiting=pool_size * 64,
             reconnect_timeout=5,
             kwargs={"autocommit": True, "prepare_threshold": 2, "application_name": f"dsm-{service}"},
             open=False,
@@ -231,15 +234,21 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """A connection in autocommit; what the driver says of an absent server becomes DatabaseUnavailable."""
+        """A connection in autocommit; what the driver says of an absent server becomes DatabaseUnavailable.
+
+        Overloaded if too many wait for one already.
+        """
+        if self._waiting >= self._most_waiting and not self._away:
+            raise Overloaded("too many calls wait for the database", self._most_waiting)
+        self._waiting += 1
         try:
             # Once it was seen to be away, nobody waits for long until it is seen again.
             connection = await self.pool.getconn(_AWAY_SECONDS if self._away else None)
-        except TooManyRequests:
-            raise Overloaded("too many calls wait for the database", self.pool.max_waiting) from None
-        except (PoolTimeout, *_BROKEN) as error:
+        except (PoolTimeout, TooManyRequests, *_BROKEN) as error:
             self._away = True
             raise DatabaseUnavailable(self.service) from error
+        finally:
+            self._waiting -= 1
         self._away = False
         try:
             yield connection

@@ -199,7 +199,7 @@ class StatefulService(Service):
                 revision = await current_revision(self._database.read)
         except Overloaded:
             # Busy is not away; to turn everybody away would only move the load.
-            return []
+            return self.not_ready
         except DsmError as error:
             return [error.message]
         except TimeoutError:

@@ -47,16 +47,15 @@ class Arena(World):
         super().__init__(stack, **settings)
         self.without = ""
         self.processes: list[Process] = []
+        self._prepared: set[str] = set()
+        # Alembic does one thing at a time in a process.
+        self._preparing = asyncio.Lock()
         self._at: dict[str, Process] = {}
 
     async def start(self, *names: str) -> None:
         """Start those services that do not run."""
         async with self._starting:
-            missing = [name for name in names if not self.runs(name)]
-            for name in set(missing) & set(STATEFUL):
-                self.stack.postgres.ensure_database(f"dsm_{name}")
-                await asyncio.to_thread(upgrade, name, self.stack.postgres.url(f"dsm_{name}"))
-            await asyncio.gather(*map(self.launch, missing))
+            await asyncio.gather(*(self.launch(name) for name in names if not self.runs(name)))
 
     async def launch(
         self, name: str, *, failpoints: str = "", beside: bool = False, clock: Path | None = None, **settings: str
@@ -65,6 +64,7 @@ class Arena(World):
 
         `clock` is a file that tells it what time it is.
         """
+        await self._prepare(name)
         port = choose_port(0, 0) if beside else self._ports[name]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
         environ |= {"PYTHONPATH": str(_ROOT), "DSM_PORT": str(port), "DSM_METRICS_PORT": "-1"}
@@ -80,6 +80,14 @@ class Arena(World):
             self._at[name] = process
         await process.ready()
         return process
+
+    async def _prepare(self, name: str) -> None:
+        """Make a service's database, once."""
+        async with self._preparing:
+            if name in STATEFUL and name not in self._prepared:
+                self._prepared.add(name)
+                self.stack.postgres.ensure_database(f"dsm_{name}")
+                await asyncio.to_thread(upgrade, name, self.stack.postgres.url(f"dsm_{name}"))
 
     def runs(self, name: str) -> bool:
         """Whether there is a process of a service."""
