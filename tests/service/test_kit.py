@@ -230,6 +230,18 @@ async def test_a_full_queue_for_the_database_is_overload_not_absence(database: D
     await small.close()
 
 
+async def test_a_database_that_is_away_is_not_overload() -> None:
+    """Callers that gave up stay in the pool's queue; they are not counted as waiting."""
+    gone = Database("project", f"postgresql://postgres@127.0.0.1:{choose_port(0, 0)}/none", pool_timeout=0.2)
+    await gone.open()
+    with pytest.raises(DatabaseUnavailable):
+        await gone.read.value("SELECT 1")
+    for _ in range(3):
+        results = await asyncio.gather(*(gone.read.value("SELECT 1") for _ in range(400)), return_exceptions=True)
+        assert {type(result) for result in results} == {DatabaseUnavailable}
+    await gone.close()
+
+
 # --- request ids --------------------------------------------------------------------------------
 
 
