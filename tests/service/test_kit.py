@@ -23,7 +23,7 @@ from services.kit.call import Call, RequestKey
 from services.kit.callee import Callee
 from services.kit.connections import too_many
 from services.kit.database import AlreadyAnswered, Database, WriteHandle
-from services.kit.errors import Aborted, AlreadyExists, DependencyUnavailable, NotFound, Overloaded
+from services.kit.errors import Aborted, AlreadyExists, DatabaseUnavailable, DependencyUnavailable, NotFound, Overloaded
 from services.kit.inbox import Consumer, Subscription
 from services.kit.outbox import Relay
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
