@@ -90,8 +90,14 @@ lint: $(VENV)/.dev ## Check style, types, imports, the contract and the generate
 
 # --- tests ------------------------------------------------------------------------------------
 
-test: $(VENV)/.dev ## Run the tests (ARGS go to pytest)
+# Two at a time, each file in one process; what breaks DSM and times its healing comes afterwards, alone.
+test: $(VENV)/.dev ## Run the tests (with ARGS, those of one pytest)
+ifeq ($(ARGS),)
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/faults
+	$(BIN)/pytest tests/faults
+else
 	$(BIN)/pytest $(ARGS)
+endif
 
 test-faults: $(VENV)/.dev ## Break DSM in every way of tests/faults, at length (SEED=… makes a run again)
 	DSM_FAULTS=full DSM_FAULTS_SEED=$(SEED) $(BIN)/pytest -s tests/faults $(ARGS)
