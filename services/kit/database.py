@@ -112,15 +112,10 @@ class ReadHandle:
 
     async def rows(self, sql: str, params: Params | None = None) -> list[Row]:
         """Every row as a dict."""
-        found: list[Row] = await self._run(sql, params, dict_row, lambda cursor: cursor.fetchall())
-        return found
+        return await self.all(sql, params, row=dict_row)
 
     async def _run(
-        self,
-        sql: str,
-        params: Params | None,
-        row: BaseRowFactory[T],
-        fetch: Callable[[AsyncCursor[T]], Any],
+        self, sql: str, params: Params | None, row: BaseRowFactory[T], fetch: Callable[[AsyncCursor[T]], Any]
     ) -> Any:
         # A read may be repeated: a connection that died while it lay in the pool costs no error.
         for attempt in (1, 2):
@@ -170,11 +165,7 @@ class WriteHandle(ReadHandle):
         return response
 
     async def _run(
-        self,
-        sql: str,
-        params: Params | None,
-        row: BaseRowFactory[T],
-        fetch: Callable[[AsyncCursor[T]], Any],
+        self, sql: str, params: Params | None, row: BaseRowFactory[T], fetch: Callable[[AsyncCursor[T]], Any]
     ) -> Any:
         cursor = self._connection.cursor(row_factory=row)
         await cursor.execute(sql, params)
