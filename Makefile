@@ -93,8 +93,7 @@ lint: $(VENV)/.dev ## Check style, types, imports, the contract and the generate
 # Two files at a time where that does no harm; what breaks DSM and times its healing comes last, alone.
 test: $(VENV)/.dev ## Run the tests (with ARGS, those of one pytest)
 ifeq ($(ARGS),)
-	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/system
-	$(BIN)/pytest tests/service
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/service tests/system
 	$(BIN)/pytest tests/faults
 else
 	$(BIN)/pytest $(ARGS)

@@ -1,6 +1,7 @@
-"""Fixtures: one PostgreSQL, one NATS and one world of services for the whole run."""
+"""Fixtures: a PostgreSQL, a NATS and a world of services for each module of tests, so that none meets others' data."""
 
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -24,22 +25,23 @@ def _quiet_log() -> None:
     log.configure("WARNING", "console")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Real PostgreSQL and NATS, on free ports, without syncing to disk."""
     folder: Path = tmp_path_factory.mktemp("stack")
     with running(folder, durable=False, postgres_port=0, nats_port=0) as started:
         yield started
+    shutil.rmtree(folder)  # The run would else keep some 100 MB of each module.
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def world(stack: Stack) -> AsyncIterator[World]:
     """All of DSM's services, each started when first asked for."""
     async with AsyncExitStack() as exits:
         yield await make_world(stack, exits)
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def whole(world: World) -> AsyncIterator[Server]:
     """Every service behind one port, as `dsm up` runs them."""
     server = await world.start_whole()

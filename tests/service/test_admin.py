@@ -24,7 +24,7 @@ from nats.js import JetStreamContext
 from services.kit.clock import utc_now
 from services.kit.convert import from_time
 from services.kit.events import new_event, subject_of
-from services.local.stack import running
+from services.local.stack import Stack
 from tests.harness import World, eventually, make_world, refused
 from tests.service.sprints import Fixture, make
 
@@ -36,13 +36,12 @@ SUBJECT = "dsm.sprint.v1.task.updated"
 
 
 @pytest_asyncio.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """Services on servers of their own: streams are deleted here, and everything is reconciled at once."""
-    with running(tmp_path_factory.mktemp("admin"), durable=False, postgres_port=0, nats_port=0) as stack:
-        async with AsyncExitStack() as exits:
-            made = await make_world(stack, exits, DSM_MAX_DELIVERIES="1")
-            await made.start("project", "backlog", "sprint")
-            yield made
+async def world(stack: Stack) -> AsyncIterator[World]:
+    """Services that give a message up at once."""
+    async with AsyncExitStack() as exits:
+        made = await make_world(stack, exits, DSM_MAX_DELIVERIES="1")
+        await made.start("project", "backlog", "sprint")
+        yield made
 
 
 @pytest_asyncio.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from contextlib import AsyncExitStack
 from datetime import date, timedelta
 from importlib import import_module
 from itertools import count
@@ -41,9 +40,8 @@ from services.chronicle.domain.topics import SAMPLE_SIZE, sample_key
 from services.kit.clock import utc_now
 from services.kit.events import new_event, stream_of, subject_of
 from services.kit.stream import Stream
-from services.local.stack import running
 from tests.bench.analytics import History, calls, write_history
-from tests.harness import DATA, World, eventually, make_world, refused
+from tests.harness import DATA, World, eventually, refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,23 +53,14 @@ _numbers = count(1)
 _BACKFILL = import_module("migrations.chronicle.0002_analytics").BACKFILL
 
 
-# The sums are over all projects, and embeddings come and go here: a world of its own.
 @pytest_asyncio.fixture(scope="module")
-async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    folder = tmp_path_factory.mktemp("analytics")
-    with running(folder, durable=False, postgres_port=0, nats_port=0) as stack:
-        async with AsyncExitStack() as exits:
-            yield await make_world(stack, exits)
+async def stub(world: World) -> ChronicleServiceAsyncStub:
+    return ChronicleServiceStub(await world.channel("chronicle"))
 
 
 @pytest_asyncio.fixture(scope="module")
-async def stub(own: World) -> ChronicleServiceAsyncStub:
-    return ChronicleServiceStub(await own.channel("chronicle"))
-
-
-@pytest_asyncio.fixture(scope="module")
-async def stream(own: World) -> AsyncIterator[Stream]:
-    made = Stream("analytics-test", own.stack.nats.url)
+async def stream(world: World) -> AsyncIterator[Stream]:
+    made = Stream("analytics-test", world.stack.nats.url)
     made.start()
     await made.wait_connected()
     for name in ("DSM_SPRINT", "DSM_BACKLOG", "DSM_PROJECT"):
@@ -171,7 +160,7 @@ async def test_nothing_recorded_is_no_health(stub: ChronicleServiceAsyncStub) ->
     assert len(found.health_reasons) == 1
 
 
-async def test_the_summary_counts_what_was_recorded(stub: ChronicleServiceAsyncStub, own: World) -> None:
+async def test_the_summary_counts_what_was_recorded(stub: ChronicleServiceAsyncStub, world: World) -> None:
     one, two = _project(), _project()
     await stub.RecordSprintPlanning(_planning(one))
     await stub.RecordDailyScrum(_report(one, "2026-01-06", ("T1", 50)))
@@ -194,12 +183,12 @@ async def test_the_summary_counts_what_was_recorded(stub: ChronicleServiceAsyncS
     assert found.overall_system_health == analytics_pb2.SYSTEM_HEALTH_POOR
     assert len(found.health_reasons) == 3
     assert found.HasField("last_note_time")
-    await _check_sums(own)
+    await _check_sums(world)
 
 
-async def _check_sums(own: World) -> None:
+async def _check_sums(world: World) -> None:
     """What was summed up step by step is what the tables say."""
-    url = own.stack.postgres.url("dsm_chronicle")
+    url = world.stack.postgres.url("dsm_chronicle")
     async with await psycopg.AsyncConnection.connect(url) as connection:
 
         async def rows(table: str) -> list[Any]:
@@ -384,7 +373,7 @@ async def test_too_few_decisions_prove_nothing_and_say_so(stub: ChronicleService
 
 
 async def test_an_erased_persons_own_words_are_blanked(
-    stub: ChronicleServiceAsyncStub, own: World, stream: Stream
+    stub: ChronicleServiceAsyncStub, world: World, stream: Stream
 ) -> None:
     project = _project()
     await stub.RecordDailyScrum(_report(project, "2026-01-06", ("T1", 30), who="GONE1"))
@@ -394,7 +383,7 @@ async def test_an_erased_persons_own_words_are_blanked(
     async def words(who: str) -> list[tuple[str, str, int]]:
         sql = """SELECT yesterday_work, today_work, progress_percent FROM scrum_task
                  WHERE employee_id = %(who)s ORDER BY report_date"""
-        return [tuple(row.values()) for row in await own.query("chronicle", sql, {"who": who})]
+        return [tuple(row.values()) for row in await world.query("chronicle", sql, {"who": who})]
 
     async def blanked() -> bool:
         return await words("GONE1") == [("", "", 30)]
@@ -422,7 +411,7 @@ def _impediment(project: str, text: str, *, sprint: int = 1, days_ago: int = 0) 
 
 
 async def test_impediments_that_mean_the_same_are_one_group(
-    stub: ChronicleServiceAsyncStub, own: World, stream: Stream
+    stub: ChronicleServiceAsyncStub, world: World, stream: Stream
 ) -> None:
     project = _project()
     raised = [
@@ -457,7 +446,7 @@ async def test_impediments_that_mean_the_same_are_one_group(
     assert (by_text.embedding_model, by_text.not_embedded_impediments) == ("", 6)
     assert [group.frequency for group in by_text.groups] == [2, 1, 1, 1, 1]
 
-    await own.start("embedding")
+    await world.start("embedding")
 
     async def embedded() -> analytics_pb2.ImpedimentAnalysis | None:
         analysis = (await stub.GetImpediments(request)).impediments
@@ -482,24 +471,24 @@ async def test_impediments_that_mean_the_same_are_one_group(
     assert (await stub.GetImpediments(recent)).impediments.total_impediments == 4
 
 
-async def test_another_model_embeds_everything_again(own: World) -> None:
-    await own.start("embedding", "chronicle")
+async def test_another_model_embeds_everything_again(world: World) -> None:
+    await world.start("embedding", "chronicle")
 
     async def models() -> set[str]:
         sql = """SELECT embedding_model FROM backlog_title UNION SELECT embedding_model FROM impediment
                  UNION SELECT embedding_model FROM project_topic"""
-        return {row["embedding_model"] for row in await own.query("chronicle", sql)} - {""}
+        return {row["embedding_model"] for row in await world.query("chronicle", sql)} - {""}
 
     async def settled() -> set[str]:
         sql = """SELECT 1 FROM backlog_title WHERE requires_embedding
                  UNION ALL SELECT 1 FROM impediment WHERE requires_embedding"""
-        return await models() if not await own.query("chronicle", sql) else set()
+        return await models() if not await world.query("chronicle", sql) else set()
 
     [model] = await eventually(settled, 60)
-    await own.stop("chronicle")
+    await world.stop("chronicle")
     for table in ("backlog_title", "impediment", "project_topic"):
-        await own.query("chronicle", f"UPDATE {table} SET embedding_model = 'past' WHERE embedding_model <> ''")
-    await own.start("chronicle")
+        await world.query("chronicle", f"UPDATE {table} SET embedding_model = 'past' WHERE embedding_model <> ''")
+    await world.start("chronicle")
 
     async def renewed() -> bool:
         return await models() == {model}
@@ -529,9 +518,9 @@ async def _fill(stream: Stream, project: str, titles: list[str]) -> None:
 
 @pytest.mark.skipif(not DATA.exists(), reason="the real backlogs are not here")
 async def test_projects_about_the_like_are_found_by_their_titles(
-    stub: ChronicleServiceAsyncStub, own: World, stream: Stream
+    stub: ChronicleServiceAsyncStub, world: World, stream: Stream
 ) -> None:
-    await own.start("embedding")
+    await world.start("embedding")
     one, twin, bus, studio = (_project() for _ in range(4))
     size = 120
     await _fill(stream, one, _titles("XD", 0, 2 * size)[::2])
@@ -541,7 +530,7 @@ async def test_projects_about_the_like_are_found_by_their_titles(
 
     async def embedded() -> bool:
         sql = "SELECT count(*) AS n FROM project_topic WHERE project_id = ANY(%(ids)s) AND titles = %(size)s"
-        [row] = await own.query("chronicle", sql, {"ids": [one, twin, bus, studio], "size": size})
+        [row] = await world.query("chronicle", sql, {"ids": [one, twin, bus, studio], "size": size})
         return bool(row["n"] == 4)
 
     await eventually(embedded, 120)
@@ -581,9 +570,9 @@ async def test_projects_where_the_like_happened_are_found_by_their_figures(stub:
     assert default.similar_projects[0].similarity_score >= 0.7
 
 
-async def test_the_sample_of_titles_is_bounded_and_follows_the_backlog(own: World, stream: Stream) -> None:
+async def test_the_sample_of_titles_is_bounded_and_follows_the_backlog(world: World, stream: Stream) -> None:
     project, number = _project(), SAMPLE_SIZE + 60
-    await own.stop("embedding")
+    await world.stop("embedding")
     tasks = [Task(task_id=f"{project}-TASK{n:03}", project_id=project, title=f"Title {n}") for n in range(number)]
     # In pieces and the wrong way round: the sample is the same in whatever order tasks come.
     await _tell(stream, *(TaskCreated(task=task) for task in tasks[::-1]), project_id=project)
@@ -591,7 +580,7 @@ async def test_the_sample_of_titles_is_bounded_and_follows_the_backlog(own: Worl
 
     async def sampled() -> dict[str, str]:
         sql = "SELECT task_id, title FROM backlog_title WHERE project_id = %(p)s"
-        return {row["task_id"]: row["title"] for row in await own.query("chronicle", sql, {"p": project})}
+        return {row["task_id"]: row["title"] for row in await world.query("chronicle", sql, {"p": project})}
 
     async def full() -> bool:
         return sorted(await sampled()) == sorted(wanted)
@@ -608,15 +597,15 @@ async def test_the_sample_of_titles_is_bounded_and_follows_the_backlog(own: Worl
         return found.get(wanted[0]) == "New title" and wanted[1] not in found
 
     await eventually(followed)
-    await _check_sums(own)
+    await _check_sums(world)
 
 
 # --- a long history -----------------------------------------------------------------------------
 
 
-async def test_the_benchmarks_history_is_answered_from(stub: ChronicleServiceAsyncStub, own: World) -> None:
+async def test_the_benchmarks_history_is_answered_from(stub: ChronicleServiceAsyncStub, world: World) -> None:
     history = History(projects=20, sprints=6)
-    write_history(own.stack.postgres.url("dsm_chronicle"), history)
+    write_history(world.stack.postgres.url("dsm_chronicle"), history)
     answers = {name: await call(0) for name, call in calls(stub, history).items()}
     assert len(answers["GetVelocity"].velocity.velocity_trend_data) == history.sprints
     assert answers["GetMetricsSummary"].metrics_summary.total_projects >= history.projects

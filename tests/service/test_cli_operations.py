@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,33 +14,23 @@ import pytest_asyncio
 import typer
 from dsm.events.v1 import project_events_pb2
 from dsm.project.v1 import project_pb2
-from typer.testing import CliRunner
 
 from services.cli import dlq, outbox, reconcile
 from services.cli.errors import CliError
 from services.kit.clock import utc_now
 from services.kit.events import new_event
 from services.local.folder import write_state
-from services.local.stack import running
-from tests.harness import SERVICES, STATEFUL, World, eventually, make_world
+from tests.harness import SERVICES, STATEFUL, World, eventually
+from tests.service.commands import invoke
 from tests.service.sprints import Fixture, make
 
 Dsm = Callable[..., Awaitable[tuple[int, str]]]
 
 
-@pytest_asyncio.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """Services of their own, since every project is reconciled and every dead letter replayed."""
-    with running(tmp_path_factory.mktemp("operations"), durable=False, postgres_port=0, nats_port=0) as stack:
-        async with AsyncExitStack() as exits:
-            made = await make_world(stack, exits)
-            await made.start(*SERVICES)
-            yield made
-
-
 @pytest_asyncio.fixture(params=["processes", "whole"])
 async def dsm(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> AsyncIterator[Dsm]:
     """The command, on a data folder that tells where each service listens, or on one port behind which all are."""
+    await world.start(*SERVICES)
     if request.param == "processes":
         write_state(tmp_path, {}, {name: world.address(name) for name in SERVICES})
         yield _command("--data", str(tmp_path))
@@ -58,7 +46,7 @@ def _command(*where: str) -> Dsm:
         module.register(app)
 
     async def run(*words: str) -> tuple[int, str]:
-        result = await asyncio.to_thread(CliRunner().invoke, app, [*words, *where])
+        result = await invoke(app, *words, *where)
         if isinstance(result.exception, CliError):
             raise result.exception
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info

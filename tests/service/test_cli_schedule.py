@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 import pytest_asyncio
 import typer
 from dsm.sprint.v1 import sprint_service_pb2
-from typer.testing import CliRunner
 
 from services.cli import schedule, scrum
 from services.cli.errors import CliError
 from tests.harness import World
+from tests.service.commands import invoke
 from tests.service.test_orchestrator import TODAY, Dsm, dsm_of
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def dsm(world: World) -> Dsm:
     return await dsm_of(world)
 
@@ -29,8 +27,7 @@ async def run(world: World, service: str, *words: str) -> tuple[int, str]:
     app = typer.Typer()
     for module in (schedule, scrum):
         module.register(app)
-    command = [*words, "--target", world.address(service)]
-    result = await asyncio.to_thread(partial(CliRunner().invoke, app, command))
+    result = await invoke(app, *words, "--target", world.address(service))
     if isinstance(result.exception, CliError):
         raise result.exception
     return result.exit_code, result.output

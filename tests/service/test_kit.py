@@ -31,7 +31,6 @@ from services.kit.server import Server, ServerError
 from services.kit.service import Service, StatefulService
 from services.kit.settings import ProcessSettings, ServiceSettings, StatefulSettings
 from services.kit.stream import Stream
-from services.local.nats import NatsServer
 from services.local.process import choose_port
 from services.local.stack import Stack
 from tests.harness import eventually, refused
@@ -133,15 +132,12 @@ async def database(stack: Stack) -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def stream(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stream]:
-    """A NATS of its own: what is published here must not reach the services of other tests."""
-    server = NatsServer.start(tmp_path_factory.mktemp("kit-nats") / "store", 0, durable=False)
-    made = Stream("kit-test", server.url)
+async def stream(stack: Stack) -> AsyncIterator[Stream]:
+    made = Stream("kit-test", stack.nats.url)
     made.start()
     await made.wait_connected()
     yield made
     await made.close()
-    server.stop()
 
 
 class _Running:

@@ -122,7 +122,7 @@ async def dsm_of(world: World, *absent: str) -> Dsm:
     )
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def dsm(world: World) -> Dsm:
     return await dsm_of(world)
 

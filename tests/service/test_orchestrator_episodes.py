@@ -27,7 +27,7 @@ EMBEDDED = episode_pb2.EPISODE_EMBEDDING_STATE_EMBEDDED
 PENDING = episode_pb2.EPISODE_EMBEDDING_STATE_PENDING
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def dsm(world: World) -> Dsm:
     return await dsm_of(world)
 

@@ -19,7 +19,7 @@ from tests.service.sprints import FRIDAY, LAST_DAY, MONDAY, SATURDAY, Fixture, m
 NEXT_MONDAY, NEXT_FRIDAY, NEXT_LAST_DAY = "2025-03-17", "2025-03-21", "2025-03-30"
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def orchestrator(world: World) -> Any:
     await world.start("project", "backlog", "sprint", "chronicle", "embedding")
     return OrchestratorServiceStub(await world.channel("orchestrator"))

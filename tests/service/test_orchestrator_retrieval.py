@@ -21,12 +21,12 @@ from tests.harness import World
 COUNT = 2000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fleet() -> retrieval.Fleet:
     return retrieval.draw(60, 20, seed=2)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def url(stack: Stack, fleet: retrieval.Fleet) -> str:
     """A database of its own with many episodes."""
     stack.postgres.ensure_database("dsm_retrieval")

@@ -31,7 +31,7 @@ from tests.service.test_orchestrator import CLOSE, DONE, SCHEDULE, SKIPPED, STAR
 EVERY_DAY = [dayofweek_pb2.DayOfWeek.Value(name) for name in dayofweek_pb2.DayOfWeek.keys()[1:]]
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def dsm(world: World) -> Dsm:
     return await dsm_of(world)
 

@@ -40,7 +40,7 @@ _PAST = """
 """
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def dsm(world: World) -> Dsm:
     return await dsm_of(world)
 

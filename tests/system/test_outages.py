@@ -1,10 +1,7 @@
 """PostgreSQL or NATS goes away while DSM runs, and comes back."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from dsm.common.v1 import status_service_pb2, status_service_pb2_grpc
 from dsm.project.v1 import project_pb2, project_service_pb2_grpc
@@ -12,18 +9,14 @@ from dsm.project.v1 import project_service_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY
 
-from services.local.stack import running
-from tests.harness import World, eventually, make_world, refused
+from tests.harness import World, eventually, refused
 
 
 @pytest_asyncio.fixture(scope="module")
-async def fragile(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """A project service on servers of its own, which these tests break."""
-    with running(tmp_path_factory.mktemp("fragile"), durable=False, postgres_port=0, nats_port=0) as stack:
-        async with AsyncExitStack() as exits:
-            world = await make_world(stack, exits)
-            await world.start("project")
-            yield world
+async def fragile(world: World) -> World:
+    """A project service whose servers these tests break."""
+    await world.start("project")
+    return world
 
 
 class _Client:
