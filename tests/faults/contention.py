@@ -35,7 +35,7 @@ from tests.contract.samples.scene import Scene
 from tests.faults.arena import Arena
 from tests.faults.deliveries import agreed, settled, started
 from tests.harness import STATEFUL
-from tests.service.sprints import MONDAY, make
+from tests.service.sprint.sprints import MONDAY, make
 
 # I8: how long a planning or closing may take to end, whatever befell it.
 FLOW_SECONDS = 60.0

@@ -33,7 +33,7 @@ from tests.faults import wire
 from tests.faults.arena import Arena, Process, count
 from tests.faults.wire import Message
 from tests.harness import eventually
-from tests.service.sprints import FRIDAY, Fixture, make
+from tests.service.sprint.sprints import FRIDAY, Fixture, make
 
 # I3 and I5: how long after the healing everything may still be under way.
 HEAL_SECONDS = 10.0

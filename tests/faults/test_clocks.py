@@ -15,7 +15,7 @@ from dsm.sprint.v1.sprint_service_pb2_grpc import SprintServiceStub
 
 from services.kit import status
 from tests.faults.arena import FULL, Arena, count, seeded
-from tests.service.sprints import make
+from tests.service.sprint.sprints import make
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 

@@ -1,0 +1,1 @@
+"""The dsm command against running services."""
