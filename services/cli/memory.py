@@ -2,26 +2,25 @@
 
 from datetime import UTC
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 from dsm.orchestrator.v1.episode_pb2 import Episode, EpisodeMatch
-from dsm.orchestrator.v1.orchestrator_service_pb2 import SearchEpisodesRequest
+from dsm.orchestrator.v1.orchestrator_service_pb2 import EmbedEpisodesRequest, SearchEpisodesRequest
 
 from services.cli.client import TargetOption, connect
-from services.cli.output import JsonOption, escape, out, print_json, table
+from services.cli.output import JsonOption, counted, err, escape, out, print_json, progress, table
+
+# A batch on a slow machine, or by a large model.
+_BATCH_SECONDS = 120.0
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(help="What is remembered of past decisions.", no_args_is_help=True)
-    # Told to be a group though it has one command: typer would make that one `dsm memory` itself.
-    group.callback()(_memory)
     group.command()(search)
+    group.command()(backfill)
     app.add_typer(group, name="memory")
-
-
-def _memory() -> None:
-    """What is remembered of past decisions."""
 
 
 def search(
@@ -53,6 +52,34 @@ def search(
     out.print()
     for number, match in enumerate(found.matches, start=1):
         out.print(f"{number}. {escape(match.episode.context_text)}")
+
+
+def backfill(target: TargetOption = "", as_json: JsonOption = False) -> None:
+    """Embed every past decision that waits for it, and tell when that is done; exit code 1 if it could not be.
+
+    It happens by itself all the time: this makes sure of it, as after a change of the model. A second run finds
+    nothing to do.
+
+    Example: [bold]dsm memory backfill[/bold]
+    """
+    embedded = 0
+    with connect(target) as dsm, progress() as bar:
+        line = bar.add_task("Embedding episodes", total=None)
+        while True:
+            request = EmbedEpisodesRequest(request_id=str(uuid4()))
+            answer = dsm.orchestrator.EmbedEpisodes(request, timeout=_BATCH_SECONDS)
+            embedded += answer.embedded_episodes
+            whole = embedded + answer.waiting_episodes
+            bar.update(line, completed=embedded, total=whole)
+            if not err.is_terminal:
+                err.print(f"{embedded:,} of {counted(whole, 'episode')} embedded")
+            if not answer.waiting_episodes:
+                break
+    if as_json:
+        print_json({"embedded_episodes": embedded, "embedding_model": answer.embedding_model})
+        return
+    by = f" by {escape(answer.embedding_model)}" if answer.embedding_model else ""
+    out.print(f"{counted(embedded, 'episode')} embedded{by}; none waits.")
 
 
 def _row(match: EpisodeMatch) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 from dsm.embedding.v1 import embedding_service_pb2 as pb
 from dsm.embedding.v1 import embedding_service_pb2_grpc
+from dsm.orchestrator.v1.orchestrator_service_pb2 import EmbedEpisodesResponse
 
 from services.kit.callee import Callee
 from services.kit.database import Database
@@ -92,6 +94,22 @@ class Memory:
         matches = await episodes.search(self._database.read, vector, Traits(), wanted, limit)
         return [match for match in matches if match.likeness >= least], vector.model
 
+    async def embed_waiting(self, most: int) -> EmbedEpisodesResponse:
+        """Embed some of the episodes that wait, at most 64, and say how many wait still.
+
+        Raises DependencyUnavailable if the embedding service is away.
+        """
+        await self._ask_model_now()
+        vectors = await self._vectors_of_waiting(min(most or BATCH, BATCH))
+        async with self._database.write() as tx:
+            await episodes.embed(tx, vectors, self.model)
+            _, waiting = await episodes.count(tx)
+            return tx.reply(
+                EmbedEpisodesResponse(
+                    embedded_episodes=len(vectors), waiting_episodes=waiting, embedding_model=self.model
+                )
+            )
+
     def wake(self) -> None:
         """Say that there are new episodes to embed."""
         self._wake.set()
@@ -130,30 +148,35 @@ class Memory:
 
     async def _embed_some(self) -> bool:
         """Embed one batch; False if there is nothing left."""
-        texts = await episodes.waiting(self._database.read, BATCH)
-        if not texts:
-            return False
+        vectors = await self._vectors_of_waiting(BATCH)
+        if vectors:
+            async with self._database.write(keyed=False) as tx:
+                await episodes.embed(tx, vectors, self.model)
+        return bool(vectors)
+
+    async def _vectors_of_waiting(self, most: int) -> dict[UUID, Vector]:
+        """Vectors by the present model of episodes that wait, oldest first; none if none waits."""
+        texts = await episodes.waiting(self._database.read, most)
         # What was asked for to decide is there already, and a model takes ten times as long as everything else here.
         kept = {key: vector for key, text in texts.items() if (vector := self.cache.peek(text))}
-        if known := {key: vector for key, vector in kept.items() if vector.model == self.model}:
-            async with self._database.write(keyed=False) as tx:
-                await episodes.embed(tx, known, self.model)
-            return True
+        known = {key: vector for key, vector in kept.items() if vector.model == self.model}
+        if known or not texts:
+            return known
         request = pb.EmbedBatchRequest(texts=texts.values())
         answer = await self._embedding.call(
             self._stub.EmbedBatch, request, pb.EmbedBatchResponse, timeout=BATCH_SECONDS
         )
+        await self._notice(answer.model)
         native = answer.native_dimensions
         vectors = [Vector.of(answer.model, embedding.values, native) for embedding in answer.embeddings]
-        async with self._database.write(keyed=False) as tx:
-            await episodes.embed(tx, dict(zip(texts, vectors, strict=True)), answer.model)
-        await self._notice(answer.model)
-        return True
+        return dict(zip(texts, vectors, strict=True))
 
     async def _ask_model(self) -> None:
         """Notice another model even if every text is kept already."""
-        if time.monotonic() - self._model_asked < MODEL_SECONDS:
-            return
+        if time.monotonic() - self._model_asked >= MODEL_SECONDS:
+            await self._ask_model_now()
+
+    async def _ask_model_now(self) -> None:
         self._model_asked = time.monotonic()
         request = pb.GetMetricsRequest()
         answer = await self._embedding.call(self._stub.GetMetrics, request, pb.GetMetricsResponse)

@@ -1,4 +1,4 @@
-"""Episodes: listed, and searched by meaning."""
+"""Episodes: listed, searched by meaning, and embedded."""
 
 from dsm.orchestrator.v1 import episode_pb2
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
@@ -14,7 +14,7 @@ from services.orchestrator.store.episodes import EpisodeFilter
 
 
 class EpisodeHandlers(Room):
-    """ListEpisodes and SearchEpisodes."""
+    """ListEpisodes, SearchEpisodes and EmbedEpisodes."""
 
     async def ListEpisodes(self, request: pb.ListEpisodesRequest, context: Context) -> pb.ListEpisodesResponse:
         """Episodes, newest first."""
@@ -40,3 +40,7 @@ class EpisodeHandlers(Room):
             for match in matches
         ]
         return pb.SearchEpisodesResponse(matches=found, embedding_model=model)
+
+    async def EmbedEpisodes(self, request: pb.EmbedEpisodesRequest, context: Context) -> pb.EmbedEpisodesResponse:
+        """A batch of the episodes that wait for their embedding."""
+        return await self.memory.embed_waiting(request.max_episodes)

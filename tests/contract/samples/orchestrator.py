@@ -73,6 +73,9 @@ class OrchestratorService:
     async def SearchEpisodes(self, scene: Scene) -> pb.SearchEpisodesRequest:
         return pb.SearchEpisodesRequest(query="A small team with many tasks")
 
+    async def EmbedEpisodes(self, scene: Scene) -> pb.EmbedEpisodesRequest:
+        return pb.EmbedEpisodesRequest()
+
     async def ListStrategies(self, scene: Scene) -> pb.ListStrategiesRequest:
         return pb.ListStrategiesRequest(project_id=scene.project_id)
 

@@ -37,6 +37,21 @@ async def test_memory_is_searched(whole: Server, dsm: Dsm) -> None:
     assert nothing.stdout.startswith("Nothing like it is remembered")
 
 
+async def test_episodes_that_wait_are_embedded(whole: Server, dsm: Dsm, world: World) -> None:
+    await dsm.project("CLI-EMB")
+    await dsm.orchestrate("CLI-EMB")
+    (before,) = await embedded(dsm, "CLI-EMB")
+    await world.query("orchestrator", "UPDATE episode SET requires_embedding = true RETURNING 1")
+    done = await command(whole, "memory", "backfill", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["embedding_model"] == before.embedding_model
+    # Done means done: nothing has to be waited for.
+    assert [episode.embedding_state for episode in await dsm.episodes("CLI-EMB")] == [before.embedding_state]
+    again = await command(whole, "memory", "backfill")
+    assert again.stdout.startswith("0 episodes embedded by ")
+    assert " of " in again.stderr
+
+
 async def test_strategies_are_learned_and_listed(whole: Server, dsm: Dsm) -> None:
     assert (await command(whole, "strategies", "--project", "CLI-STR", "--state", "retired")).stdout.startswith(
         "Nothing"

@@ -1329,6 +1329,62 @@ class SearchEpisodesResponse(_message.Message):
 Global___SearchEpisodesResponse: _TypeAlias = SearchEpisodesResponse  # noqa: Y015
 
 @_typing.final
+class EmbedEpisodesRequest(_message.Message):
+    """EmbedEpisodesRequest says how many episodes to embed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_EPISODES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    max_episodes: _builtins.int
+    """Most episodes to embed by this call; 0 = 64, above 64 is taken as 64."""
+    request_id: _builtins.str
+    """Makes a repeated call safe: the same id and body gets the first answer for 24 h. UUID; empty = no protection."""
+    def __init__(
+        self,
+        *,
+        max_episodes: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_episodes", b"max_episodes", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedEpisodesRequest: _TypeAlias = EmbedEpisodesRequest  # noqa: Y015
+
+@_typing.final
+class EmbedEpisodesResponse(_message.Message):
+    """EmbedEpisodesResponse says what was done and what is left to do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDED_EPISODES_FIELD_NUMBER: _builtins.int
+    WAITING_EPISODES_FIELD_NUMBER: _builtins.int
+    EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
+    embedded_episodes: _builtins.int
+    """Episodes that were embedded by this call."""
+    waiting_episodes: _builtins.int
+    """Episodes that wait still."""
+    embedding_model: _builtins.str
+    """The present model; empty = nothing has been embedded yet."""
+    def __init__(
+        self,
+        *,
+        embedded_episodes: _builtins.int = ...,
+        waiting_episodes: _builtins.int = ...,
+        embedding_model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedded_episodes", b"embedded_episodes", "embedding_model", b"embedding_model", "waiting_episodes", b"waiting_episodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedEpisodesResponse: _TypeAlias = EmbedEpisodesResponse  # noqa: Y015
+
+@_typing.final
 class ListStrategiesRequest(_message.Message):
     """ListStrategiesRequest filters strategies."""
 

@@ -137,6 +137,11 @@ class OrchestratorServiceStub:
                 request_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SearchEpisodesRequest.SerializeToString,
                 response_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SearchEpisodesResponse.FromString,
                 _registered_method=True)
+        self.EmbedEpisodes = channel.unary_unary(
+                '/dsm.orchestrator.v1.OrchestratorService/EmbedEpisodes',
+                request_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.EmbedEpisodesRequest.SerializeToString,
+                response_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.EmbedEpisodesResponse.FromString,
+                _registered_method=True)
         self.ListStrategies = channel.unary_unary(
                 '/dsm.orchestrator.v1.OrchestratorService/ListStrategies',
                 request_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStrategiesRequest.SerializeToString,
@@ -311,6 +316,16 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EmbedEpisodes(self, request, context):
+        """Embeds episodes that wait for it, oldest first: those that could not be embedded when they were recorded, and those
+        of another model than the present one. It happens by itself all the time; called until none waits, this tells when
+        it is done. A call repeated embeds none twice. Errors: DEPENDENCY_UNAVAILABLE (embedding service),
+        REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStrategies(self, request, context):
         """Lists strategies, surest first. Errors: PAGE_TOKEN_INVALID.
         """
@@ -428,6 +443,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.SearchEpisodes,
                     request_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SearchEpisodesRequest.FromString,
                     response_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SearchEpisodesResponse.SerializeToString,
+            ),
+            'EmbedEpisodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedEpisodes,
+                    request_deserializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.EmbedEpisodesRequest.FromString,
+                    response_serializer=dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.EmbedEpisodesResponse.SerializeToString,
             ),
             'ListStrategies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStrategies,
@@ -983,6 +1003,33 @@ class OrchestratorService:
             '/dsm.orchestrator.v1.OrchestratorService/SearchEpisodes',
             dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SearchEpisodesRequest.SerializeToString,
             dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SearchEpisodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedEpisodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dsm.orchestrator.v1.OrchestratorService/EmbedEpisodes',
+            dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.EmbedEpisodesRequest.SerializeToString,
+            dsm_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.EmbedEpisodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -105,6 +105,12 @@ class OrchestratorServiceStub:
     """Finds the episodes whose situation resembles a text, most similar first. Errors: DEPENDENCY_UNAVAILABLE (embedding
     service).
     """
+    EmbedEpisodes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.EmbedEpisodesRequest, _orchestrator_service_pb2.EmbedEpisodesResponse]
+    """Embeds episodes that wait for it, oldest first: those that could not be embedded when they were recorded, and those
+    of another model than the present one. It happens by itself all the time; called until none waits, this tells when
+    it is done. A call repeated embeds none twice. Errors: DEPENDENCY_UNAVAILABLE (embedding service),
+    REQUEST_ID_REUSED.
+    """
     ListStrategies: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListStrategiesRequest, _orchestrator_service_pb2.ListStrategiesResponse]
     """Lists strategies, surest first. Errors: PAGE_TOKEN_INVALID."""
     EvolveStrategies: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.EvolveStrategiesRequest, _orchestrator_service_pb2.EvolveStrategiesResponse]
@@ -188,6 +194,12 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     SearchEpisodes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SearchEpisodesRequest, _orchestrator_service_pb2.SearchEpisodesResponse]  # type: ignore[assignment]
     """Finds the episodes whose situation resembles a text, most similar first. Errors: DEPENDENCY_UNAVAILABLE (embedding
     service).
+    """
+    EmbedEpisodes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.EmbedEpisodesRequest, _orchestrator_service_pb2.EmbedEpisodesResponse]  # type: ignore[assignment]
+    """Embeds episodes that wait for it, oldest first: those that could not be embedded when they were recorded, and those
+    of another model than the present one. It happens by itself all the time; called until none waits, this tells when
+    it is done. A call repeated embeds none twice. Errors: DEPENDENCY_UNAVAILABLE (embedding service),
+    REQUEST_ID_REUSED.
     """
     ListStrategies: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListStrategiesRequest, _orchestrator_service_pb2.ListStrategiesResponse]  # type: ignore[assignment]
     """Lists strategies, surest first. Errors: PAGE_TOKEN_INVALID."""
@@ -389,6 +401,18 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_orchestrator_service_pb2.SearchEpisodesResponse, _abc.Awaitable[_orchestrator_service_pb2.SearchEpisodesResponse]]:
         """Finds the episodes whose situation resembles a text, most similar first. Errors: DEPENDENCY_UNAVAILABLE (embedding
         service).
+        """
+
+    @_abc_1.abstractmethod
+    def EmbedEpisodes(
+        self,
+        request: _orchestrator_service_pb2.EmbedEpisodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.EmbedEpisodesResponse, _abc.Awaitable[_orchestrator_service_pb2.EmbedEpisodesResponse]]:
+        """Embeds episodes that wait for it, oldest first: those that could not be embedded when they were recorded, and those
+        of another model than the present one. It happens by itself all the time; called until none waits, this tells when
+        it is done. A call repeated embeds none twice. Errors: DEPENDENCY_UNAVAILABLE (embedding service),
+        REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

@@ -1345,6 +1345,67 @@ export declare type SearchEpisodesResponse = Message<"dsm.orchestrator.v1.Search
 export declare const SearchEpisodesResponseSchema: GenMessage<SearchEpisodesResponse>;
 
 /**
+ * EmbedEpisodesRequest says how many episodes to embed.
+ *
+ * @generated from message dsm.orchestrator.v1.EmbedEpisodesRequest
+ */
+export declare type EmbedEpisodesRequest = Message<"dsm.orchestrator.v1.EmbedEpisodesRequest"> & {
+  /**
+   * Most episodes to embed by this call; 0 = 64, above 64 is taken as 64.
+   *
+   * @generated from field: int32 max_episodes = 1;
+   */
+  maxEpisodes: number;
+
+  /**
+   * Makes a repeated call safe: the same id and body gets the first answer for 24 h. UUID; empty = no protection.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message dsm.orchestrator.v1.EmbedEpisodesRequest.
+ * Use `create(EmbedEpisodesRequestSchema)` to create a new message.
+ */
+export declare const EmbedEpisodesRequestSchema: GenMessage<EmbedEpisodesRequest>;
+
+/**
+ * EmbedEpisodesResponse says what was done and what is left to do.
+ *
+ * @generated from message dsm.orchestrator.v1.EmbedEpisodesResponse
+ */
+export declare type EmbedEpisodesResponse = Message<"dsm.orchestrator.v1.EmbedEpisodesResponse"> & {
+  /**
+   * Episodes that were embedded by this call.
+   *
+   * @generated from field: int32 embedded_episodes = 1;
+   */
+  embeddedEpisodes: number;
+
+  /**
+   * Episodes that wait still.
+   *
+   * @generated from field: int32 waiting_episodes = 2;
+   */
+  waitingEpisodes: number;
+
+  /**
+   * The present model; empty = nothing has been embedded yet.
+   *
+   * @generated from field: string embedding_model = 3;
+   */
+  embeddingModel: string;
+};
+
+/**
+ * Describes the message dsm.orchestrator.v1.EmbedEpisodesResponse.
+ * Use `create(EmbedEpisodesResponseSchema)` to create a new message.
+ */
+export declare const EmbedEpisodesResponseSchema: GenMessage<EmbedEpisodesResponse>;
+
+/**
  * ListStrategiesRequest filters strategies.
  *
  * @generated from message dsm.orchestrator.v1.ListStrategiesRequest
@@ -1710,6 +1771,19 @@ export declare const OrchestratorService: GenService<{
     methodKind: "unary";
     input: typeof SearchEpisodesRequestSchema;
     output: typeof SearchEpisodesResponseSchema;
+  },
+  /**
+   * Embeds episodes that wait for it, oldest first: those that could not be embedded when they were recorded, and those
+   * of another model than the present one. It happens by itself all the time; called until none waits, this tells when
+   * it is done. A call repeated embeds none twice. Errors: DEPENDENCY_UNAVAILABLE (embedding service),
+   * REQUEST_ID_REUSED.
+   *
+   * @generated from rpc dsm.orchestrator.v1.OrchestratorService.EmbedEpisodes
+   */
+  embedEpisodes: {
+    methodKind: "unary";
+    input: typeof EmbedEpisodesRequestSchema;
+    output: typeof EmbedEpisodesResponseSchema;
   },
   /**
    * Lists strategies, surest first. Errors: PAGE_TOKEN_INVALID.
