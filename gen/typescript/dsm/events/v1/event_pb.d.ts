@@ -98,6 +98,15 @@ export declare type Event = Message<"dsm.events.v1.Event"> & {
   projectId: string;
 
   /**
+   * Place in the trace of what caused it, as W3C traceparent (55 characters), so that a trace is followed also when the
+   * event is published or applied much later; empty = in no trace. The message's header of the same name, which names
+   * the publishing itself, comes first; what is no traceparent is ignored.
+   *
+   * @generated from field: string traceparent = 11;
+   */
+  traceparent: string;
+
+  /**
    * What happened. Numbers 100 to 119 are the project service's, 120 to 139 the backlog's, 140 to 159 the sprint's,
    * 160 to 169 the chronicle's, 170 to 189 the orchestrator's, 190 to 199 inbound; higher ones are for services to come.
    *
