@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, ServiceDescriptor
+from google.protobuf import message_factory
+from google.protobuf.descriptor import (
+    Descriptor,
+    EnumDescriptor,
+    FieldDescriptor,
+    MethodDescriptor,
+    ServiceDescriptor,
+)
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -33,6 +40,18 @@ class Contract:
     services: list[ServiceDescriptor]
     reasons: EnumDescriptor
     comments: dict[str, str]
+    pool: DescriptorPool
+
+    def access(self, method: MethodDescriptor) -> tuple[str, list[str]]:
+        """The role that a call needs, and the fields that name its projects. Read by the contract's own descriptors:
+        the generated code may be older than the contract.
+        """
+        extension: Any = self.pool.FindExtensionByName("dsm.common.v1.access")
+        options_type = message_factory.GetMessageClass(self.pool.FindMessageTypeByName("google.protobuf.MethodOptions"))
+        options: Any = options_type.FromString(method.GetOptions().SerializeToString())
+        access = options.Extensions[extension]
+        roles = extension.message_type.fields_by_name["role"].enum_type.values_by_number
+        return roles[access.role].name, list(access.project)
 
     def comment(self, full_name: str) -> str:
         """The comment above an element, a paragraph a line; empty if it has none."""
@@ -52,7 +71,7 @@ def load(descriptor_set: bytes) -> Contract:
             services += linked.services_by_name.values()
     services.sort(key=lambda service: service.full_name)
     reasons = pool.FindEnumTypeByName("dsm.common.v1.ErrorReason")
-    return Contract(services, reasons, comments)
+    return Contract(services, reasons, comments, pool)
 
 
 def message_of(field: FieldDescriptor) -> Descriptor:

@@ -22,6 +22,13 @@ _ABOUT = (
     "proto3 JSON mapping, rules from protovalidate. A field at its default may be left out, and is left out of "
     "answers. 64-bit integers are strings. A streaming call sends or answers one JSON object a line."
 )
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token whose `roles`, or whose `project_roles` of the project concerned, include the role that "
+    "the operation names. None is needed where identity is off.",
+}
 _LICENSE = {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
 
 
@@ -43,8 +50,10 @@ def build(contract: Contract) -> Json:
         "openapi": "3.1.0",
         "info": {"title": "DSM, the Digital Scrum Master", "version": "v1", "description": _ABOUT, "license": _LICENSE},
         "tags": [{"name": each.name, "description": contract.comment(each.full_name)} for each in contract.services],
+        "security": [{"token": []}],
         "paths": paths,
         "components": {
+            "securitySchemes": {"token": _TOKEN},
             "schemas": dict(sorted((schemas.components | errors.schemas()).items())),
             "responses": {"Error": errors.response()},
         },
@@ -77,8 +86,7 @@ class _Operation:
         operation: Json = {"tags": [service], "operationId": f"{service}_{self._method.name}"}
         operation["summary"] = summary.removesuffix(".")
         words = [] if self._body == "*" else rules_in_words(self._method.input_type)
-        if rest or words:
-            operation["description"] = "\n".join(filter(None, [rest, *words]))
+        operation["description"] = "\n".join(filter(None, [rest, *words, self._access()]))
         parameters = [self._path_parameter(name) for name in in_path]
         if self._body != "*":
             parameters += self._query(self._method.input_type, {*in_path, self._body})
@@ -90,6 +98,13 @@ class _Operation:
         if self._method.GetOptions().deprecated:
             operation["deprecated"] = True
         return _IN_PATH.sub(lambda name: f"{{{self._field(name[1]).json_name}}}", self._template), self._verb, operation
+
+    def _access(self) -> str:
+        """Who may call, in words."""
+        role, fields = self._contract.access(self._method)
+        where = " and ".join(f"`{field}`" for field in fields)
+        held = f"in the project of {where}" if fields else "over all projects"
+        return f"Role: {role.removeprefix('ROLE_')} {held}."
 
     def _field(self, path: str) -> FieldDescriptor:
         """A field of the request by its path, for example `task.project_id`."""

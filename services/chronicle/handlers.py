@@ -133,7 +133,7 @@ class ChronicleHandlers(ChronicleServiceServicer):
         """State, owner or wording of an action item; what changes nothing tells nobody."""
         async with self._db.write() as tx:
             found = await retrospective_store.lock_action_item(tx, request.action_item_id)
-            if found is None:
+            if found is None or request.project_id not in ("", found[2]):
                 raise ActionItemNotFound(request.action_item_id)
             item, retrospective_id, project_id = found
             changed = update_action_item(item, retrospectives.decode_change(request), self._clock())

@@ -48,6 +48,22 @@ def _computes_only(method: MethodDescriptor) -> bool:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=_ids)
+def test_every_call_says_who_may_make_it(method: MethodDescriptor) -> None:
+    access = method.GetOptions().Extensions[options_pb2.access]
+    assert access.role != options_pb2.ROLE_UNSPECIFIED
+    assert access.role != options_pb2.ROLE_VIEWER or is_read(method), "who only reads changes nothing"
+    for path in access.project:
+        *parents, last = path.split(".")
+        message = method.input_type
+        for parent in parents:
+            inside = message.fields_by_name[parent].message_type
+            assert inside is not None
+            message = inside
+        assert not message.fields_by_name[last].is_repeated
+        assert last.endswith(("project_id", "task_id", "story_id", "sprint_id")), f"{last} names no project"
+
+
+@pytest.mark.parametrize("method", METHODS, ids=_ids)
 def test_only_named_calls_stream(method: MethodDescriptor) -> None:
     assert (method.client_streaming or method.server_streaming) == (method.name in _STREAMING)
 

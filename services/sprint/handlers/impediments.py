@@ -53,7 +53,7 @@ class ImpedimentHandlers(Room):
         """Something is out of the way."""
         given = to_date_or_none(request.resolve_date, "resolve_date")
         async with self.db.write() as tx:
-            impediment = await impediments.lock(tx, request.impediment_id)
+            impediment = await impediments.lock(tx, request.impediment_id, request.project_id)
             sprint = await sprints.get(tx, impediment.sprint_id)
             await projects.check_writable(tx, sprint.project_id)
             day = day_of_resolving(given, impediment, sprint, self.today(sprint.time_zone))

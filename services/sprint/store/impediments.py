@@ -36,10 +36,12 @@ _RESOLVE = """
 """
 
 
-async def lock(tx: WriteHandle, impediment_id: str) -> Impediment:
-    """One impediment, which nobody else changes until the transaction ends; ImpedimentNotFound."""
+async def lock(tx: WriteHandle, impediment_id: str, project_id: str) -> Impediment:
+    """One impediment, which nobody else changes until the transaction ends; ImpedimentNotFound, also if it belongs to
+    another project than the one given, if any is.
+    """
     found = await tx.maybe(_LOCK, {"impediment_id": impediment_id}, row=_row)
-    if found is None:
+    if found is None or project_id not in ("", found.project_id):
         raise ImpedimentNotFound(impediment_id)
     return found
 

@@ -430,6 +430,7 @@ class UpdateActionItemRequest(_message.Message):
     OWNER_ID_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
     action_item_id: _builtins.str
     """The action item."""
     state: _note_pb2.ActionItemState.ValueType
@@ -440,6 +441,10 @@ class UpdateActionItemRequest(_message.Message):
     """Its new wording, 1 to 2,000 characters; absent = as it is."""
     request_id: _builtins.str
     """Makes a repeated call safe: the same id and body gets the first answer for 24 h. UUID; empty = no protection."""
+    project_id: _builtins.str
+    """The action item's project. A caller whose role holds in projects only must name it. Another project than the
+    action item's is ACTION_ITEM_NOT_FOUND; empty = whichever it is.
+    """
     def __init__(
         self,
         *,
@@ -448,10 +453,11 @@ class UpdateActionItemRequest(_message.Message):
         owner_id: _builtins.str | None = ...,
         description: _builtins.str | None = ...,
         request_id: _builtins.str = ...,
+        project_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_owner_id", b"_owner_id", "description", b"description", "owner_id", b"owner_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_owner_id", b"_owner_id", "action_item_id", b"action_item_id", "description", b"description", "owner_id", b"owner_id", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_owner_id", b"_owner_id", "action_item_id", b"action_item_id", "description", b"description", "owner_id", b"owner_id", "project_id", b"project_id", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
     _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015

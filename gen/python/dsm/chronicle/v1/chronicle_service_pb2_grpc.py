@@ -183,7 +183,8 @@ class ChronicleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordDecision(self, request, context):
-        """Records a copy of a decision. The same decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
+        """Records a copy of a decision; for DSM's services, because the copies are what decisions are audited by. The same
+        decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
         REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -226,7 +227,8 @@ class ChronicleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FindSimilarProjects(self, request, context):
-        """Finds projects that resemble one, most similar first; an empty list when none does. Errors: PROJECT_NOT_FOUND.
+        """Finds projects that resemble one, most similar first; an empty list when none does. As it tells of other projects,
+        a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

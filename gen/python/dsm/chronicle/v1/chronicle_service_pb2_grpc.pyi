@@ -57,7 +57,8 @@ class ChronicleServiceStub:
     UpdateActionItem: _grpc.UnaryUnaryMultiCallable[_chronicle_service_pb2.UpdateActionItemRequest, _chronicle_service_pb2.UpdateActionItemResponse]
     """Changes state, owner or wording of an action item. Errors: ACTION_ITEM_NOT_FOUND, REQUEST_ID_REUSED."""
     RecordDecision: _grpc.UnaryUnaryMultiCallable[_chronicle_service_pb2.RecordDecisionRequest, _chronicle_service_pb2.RecordDecisionResponse]
-    """Records a copy of a decision. The same decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
+    """Records a copy of a decision; for DSM's services, because the copies are what decisions are audited by. The same
+    decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
     REQUEST_ID_REUSED.
     """
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_chronicle_service_pb2.ListDecisionsRequest, _chronicle_service_pb2.ListDecisionsResponse]
@@ -71,7 +72,9 @@ class ChronicleServiceStub:
     GetImpediments: _grpc.UnaryUnaryMultiCallable[_chronicle_service_pb2.GetImpedimentsRequest, _chronicle_service_pb2.GetImpedimentsResponse]
     """Groups the impediments of a project by meaning and counts them. Errors: PROJECT_NOT_FOUND."""
     FindSimilarProjects: _grpc.UnaryUnaryMultiCallable[_chronicle_service_pb2.FindSimilarProjectsRequest, _chronicle_service_pb2.FindSimilarProjectsResponse]
-    """Finds projects that resemble one, most similar first; an empty list when none does. Errors: PROJECT_NOT_FOUND."""
+    """Finds projects that resemble one, most similar first; an empty list when none does. As it tells of other projects,
+    a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
+    """
     GetDecisionImpact: _grpc.UnaryUnaryMultiCallable[_chronicle_service_pb2.GetDecisionImpactRequest, _chronicle_service_pb2.GetDecisionImpactResponse]
     """Compares the outcomes of enhanced and rule-based decisions. Errors: PROJECT_NOT_FOUND."""
     RecordNote: _grpc.UnaryUnaryMultiCallable[_chronicle_service_pb2.RecordNoteRequest, _chronicle_service_pb2.RecordNoteResponse]
@@ -108,7 +111,8 @@ class ChronicleServiceAsyncStub(ChronicleServiceStub):
     UpdateActionItem: _aio.UnaryUnaryMultiCallable[_chronicle_service_pb2.UpdateActionItemRequest, _chronicle_service_pb2.UpdateActionItemResponse]  # type: ignore[assignment]
     """Changes state, owner or wording of an action item. Errors: ACTION_ITEM_NOT_FOUND, REQUEST_ID_REUSED."""
     RecordDecision: _aio.UnaryUnaryMultiCallable[_chronicle_service_pb2.RecordDecisionRequest, _chronicle_service_pb2.RecordDecisionResponse]  # type: ignore[assignment]
-    """Records a copy of a decision. The same decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
+    """Records a copy of a decision; for DSM's services, because the copies are what decisions are audited by. The same
+    decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
     REQUEST_ID_REUSED.
     """
     ListDecisions: _aio.UnaryUnaryMultiCallable[_chronicle_service_pb2.ListDecisionsRequest, _chronicle_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
@@ -122,7 +126,9 @@ class ChronicleServiceAsyncStub(ChronicleServiceStub):
     GetImpediments: _aio.UnaryUnaryMultiCallable[_chronicle_service_pb2.GetImpedimentsRequest, _chronicle_service_pb2.GetImpedimentsResponse]  # type: ignore[assignment]
     """Groups the impediments of a project by meaning and counts them. Errors: PROJECT_NOT_FOUND."""
     FindSimilarProjects: _aio.UnaryUnaryMultiCallable[_chronicle_service_pb2.FindSimilarProjectsRequest, _chronicle_service_pb2.FindSimilarProjectsResponse]  # type: ignore[assignment]
-    """Finds projects that resemble one, most similar first; an empty list when none does. Errors: PROJECT_NOT_FOUND."""
+    """Finds projects that resemble one, most similar first; an empty list when none does. As it tells of other projects,
+    a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
+    """
     GetDecisionImpact: _aio.UnaryUnaryMultiCallable[_chronicle_service_pb2.GetDecisionImpactRequest, _chronicle_service_pb2.GetDecisionImpactResponse]  # type: ignore[assignment]
     """Compares the outcomes of enhanced and rule-based decisions. Errors: PROJECT_NOT_FOUND."""
     RecordNote: _aio.UnaryUnaryMultiCallable[_chronicle_service_pb2.RecordNoteRequest, _chronicle_service_pb2.RecordNoteResponse]  # type: ignore[assignment]
@@ -204,7 +210,8 @@ class ChronicleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chronicle_service_pb2.RecordDecisionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chronicle_service_pb2.RecordDecisionResponse, _abc.Awaitable[_chronicle_service_pb2.RecordDecisionResponse]]:
-        """Records a copy of a decision. The same decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
+        """Records a copy of a decision; for DSM's services, because the copies are what decisions are audited by. The same
+        decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
         REQUEST_ID_REUSED.
         """
 
@@ -254,7 +261,9 @@ class ChronicleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chronicle_service_pb2.FindSimilarProjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chronicle_service_pb2.FindSimilarProjectsResponse, _abc.Awaitable[_chronicle_service_pb2.FindSimilarProjectsResponse]]:
-        """Finds projects that resemble one, most similar first; an empty list when none does. Errors: PROJECT_NOT_FOUND."""
+        """Finds projects that resemble one, most similar first; an empty list when none does. As it tells of other projects,
+        a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def GetDecisionImpact(

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from dsm.common.v1 import options_pb2 as dsm_dot_common_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dsm/common/v1/admin_service.proto\x12\rdsm.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x02\n\nDeadLetter\x12$\n\x0e\x64\x65\x61\x64_letter_id\x18\x01 \x01(\tR\x0c\x64\x65\x61\x64LetterId\x12\x18\n\x07service\x18\x02 \x01(\tR\x07service\x12\x1a\n\x08\x63onsumer\x18\x03 \x01(\tR\x08\x63onsumer\x12\x18\n\x07subject\x18\x04 \x01(\tR\x07subject\x12\x19\n\x08\x65vent_id\x18\x05 \x01(\tR\x07\x65ventId\x12\x14\n\x05\x65rror\x18\x06 \x01(\tR\x05\x65rror\x12\x1a\n\x08\x61ttempts\x18\x07 \x01(\x05R\x08\x61ttempts\x12\x18\n\x07payload\x18\x08 \x01(\x0cR\x07payload\x12;\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xaf\x01\n\x16ListDeadLettersRequest\x12!\n\x07service\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07service\x12#\n\x08\x63onsumer\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x08\x63onsumer\x12$\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\x7f\n\x17ListDeadLettersResponse\x12<\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x19.dsm.common.v1.DeadLetterR\x0b\x64\x65\x61\x64Letters\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa5\x01\n\x18ReplayDeadLettersRequest\x12#\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x07service\x12\x38\n\x0f\x64\x65\x61\x64_letter_ids\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\xb0\x01\x01R\rdeadLetterIds\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"c\n\x19ReplayDeadLettersResponse\x12#\n\rapplied_count\x18\x01 \x01(\x05R\x0c\x61ppliedCount\x12!\n\x0c\x66\x61iled_count\x18\x02 \x01(\x05R\x0b\x66\x61iledCount\"\xa9\x01\n\x13ReplayOutboxRequest\x12#\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x07service\x12\x41\n\nsince_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\tsinceTime\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"7\n\x14ReplayOutboxResponse\x12\x1f\n\x0b\x65vent_count\x18\x01 \x01(\x03R\neventCount\"k\n\x10ReconcileRequest\x12&\n\nproject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\tprojectId\x12/\n\rgrace_seconds\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90\x1c(\x00R\x0cgraceSeconds\"\xc1\x01\n\x0c\x44isagreement\x12\x1d\n\nproject_id\x18\x01 \x01(\tR\tprojectId\x12\x17\n\x07task_id\x18\x02 \x01(\tR\x06taskId\x12\x1b\n\tsprint_id\x18\x03 \x01(\tR\x08sprintId\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\x12#\n\rbacklog_value\x18\x05 \x01(\tR\x0c\x62\x61\x63klogValue\x12!\n\x0csprint_value\x18\x06 \x01(\tR\x0bsprintValue\"\xd7\x01\n\x11ReconcileResponse\x12\x41\n\rdisagreements\x18\x01 \x03(\x0b\x32\x1b.dsm.common.v1.DisagreementR\rdisagreements\x12%\n\x0etasks_compared\x18\x02 \x01(\x03R\rtasksCompared\x12)\n\x10sprints_compared\x18\x03 \x01(\x03R\x0fsprintsCompared\x12-\n\x12unpublished_events\x18\x04 \x01(\x03R\x11unpublishedEvents2\xfe\x03\n\x0c\x41\x64minService\x12|\n\x0fListDeadLetters\x12%.dsm.common.v1.ListDeadLettersRequest\x1a&.dsm.common.v1.ListDeadLettersResponse\"\x1a\x90\x02\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/deadLetters\x12\x89\x01\n\x11ReplayDeadLetters\x12\'.dsm.common.v1.ReplayDeadLettersRequest\x1a(.dsm.common.v1.ReplayDeadLettersResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/deadLetters:replay:\x01*\x12u\n\x0cReplayOutbox\x12\".dsm.common.v1.ReplayOutboxRequest\x1a#.dsm.common.v1.ReplayOutboxResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/outbox:replay:\x01*\x12m\n\tReconcile\x12\x1f.dsm.common.v1.ReconcileRequest\x1a .dsm.common.v1.ReconcileResponse\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/reconciliationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dsm/common/v1/admin_service.proto\x12\rdsm.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x64sm/common/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x02\n\nDeadLetter\x12$\n\x0e\x64\x65\x61\x64_letter_id\x18\x01 \x01(\tR\x0c\x64\x65\x61\x64LetterId\x12\x18\n\x07service\x18\x02 \x01(\tR\x07service\x12\x1a\n\x08\x63onsumer\x18\x03 \x01(\tR\x08\x63onsumer\x12\x18\n\x07subject\x18\x04 \x01(\tR\x07subject\x12\x19\n\x08\x65vent_id\x18\x05 \x01(\tR\x07\x65ventId\x12\x14\n\x05\x65rror\x18\x06 \x01(\tR\x05\x65rror\x12\x1a\n\x08\x61ttempts\x18\x07 \x01(\x05R\x08\x61ttempts\x12\x18\n\x07payload\x18\x08 \x01(\x0cR\x07payload\x12;\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xaf\x01\n\x16ListDeadLettersRequest\x12!\n\x07service\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07service\x12#\n\x08\x63onsumer\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64R\x08\x63onsumer\x12$\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\x7f\n\x17ListDeadLettersResponse\x12<\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x19.dsm.common.v1.DeadLetterR\x0b\x64\x65\x61\x64Letters\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa5\x01\n\x18ReplayDeadLettersRequest\x12#\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x07service\x12\x38\n\x0f\x64\x65\x61\x64_letter_ids\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\xb0\x01\x01R\rdeadLetterIds\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"c\n\x19ReplayDeadLettersResponse\x12#\n\rapplied_count\x18\x01 \x01(\x05R\x0c\x61ppliedCount\x12!\n\x0c\x66\x61iled_count\x18\x02 \x01(\x05R\x0b\x66\x61iledCount\"\xa9\x01\n\x13ReplayOutboxRequest\x12#\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x07service\x12\x41\n\nsince_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\tsinceTime\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"7\n\x14ReplayOutboxResponse\x12\x1f\n\x0b\x65vent_count\x18\x01 \x01(\x03R\neventCount\"k\n\x10ReconcileRequest\x12&\n\nproject_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\tprojectId\x12/\n\rgrace_seconds\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90\x1c(\x00R\x0cgraceSeconds\"\xc1\x01\n\x0c\x44isagreement\x12\x1d\n\nproject_id\x18\x01 \x01(\tR\tprojectId\x12\x17\n\x07task_id\x18\x02 \x01(\tR\x06taskId\x12\x1b\n\tsprint_id\x18\x03 \x01(\tR\x08sprintId\x12\x14\n\x05\x66ield\x18\x04 \x01(\tR\x05\x66ield\x12#\n\rbacklog_value\x18\x05 \x01(\tR\x0c\x62\x61\x63klogValue\x12!\n\x0csprint_value\x18\x06 \x01(\tR\x0bsprintValue\"\xd7\x01\n\x11ReconcileResponse\x12\x41\n\rdisagreements\x18\x01 \x03(\x0b\x32\x1b.dsm.common.v1.DisagreementR\rdisagreements\x12%\n\x0etasks_compared\x18\x02 \x01(\x03R\rtasksCompared\x12)\n\x10sprints_compared\x18\x03 \x01(\x03R\x0fsprintsCompared\x12-\n\x12unpublished_events\x18\x04 \x01(\x03R\x11unpublishedEvents2\xa3\x04\n\x0c\x41\x64minService\x12\x82\x01\n\x0fListDeadLetters\x12%.dsm.common.v1.ListDeadLettersRequest\x1a&.dsm.common.v1.ListDeadLettersResponse\" \x90\x02\x01\x92\x8e%\x02\x08\x04\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/deadLetters\x12\x8f\x01\n\x11ReplayDeadLetters\x12\'.dsm.common.v1.ReplayDeadLettersRequest\x1a(.dsm.common.v1.ReplayDeadLettersResponse\"\'\x92\x8e%\x02\x08\x04\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/deadLetters:replay:\x01*\x12{\n\x0cReplayOutbox\x12\".dsm.common.v1.ReplayOutboxRequest\x1a#.dsm.common.v1.ReplayOutboxResponse\"\"\x92\x8e%\x02\x08\x04\x82\xd3\xe4\x93\x02\x16\"\x11/v1/outbox:replay:\x01*\x12\x7f\n\tReconcile\x12\x1f.dsm.common.v1.ReconcileRequest\x1a .dsm.common.v1.ReconcileResponse\"/\x90\x02\x01\x92\x8e%\x0e\x08\x04\x12\nproject_id\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/reconciliationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,33 +60,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECONCILEREQUEST'].fields_by_name['grace_seconds']._loaded_options = None
   _globals['_RECONCILEREQUEST'].fields_by_name['grace_seconds']._serialized_options = b'\272H\007\032\005\030\220\034(\000'
   _globals['_ADMINSERVICE'].methods_by_name['ListDeadLetters']._loaded_options = None
-  _globals['_ADMINSERVICE'].methods_by_name['ListDeadLetters']._serialized_options = b'\220\002\001\202\323\344\223\002\021\022\017/v1/deadLetters'
+  _globals['_ADMINSERVICE'].methods_by_name['ListDeadLetters']._serialized_options = b'\220\002\001\222\216%\002\010\004\202\323\344\223\002\021\022\017/v1/deadLetters'
   _globals['_ADMINSERVICE'].methods_by_name['ReplayDeadLetters']._loaded_options = None
-  _globals['_ADMINSERVICE'].methods_by_name['ReplayDeadLetters']._serialized_options = b'\202\323\344\223\002\033\"\026/v1/deadLetters:replay:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['ReplayDeadLetters']._serialized_options = b'\222\216%\002\010\004\202\323\344\223\002\033\"\026/v1/deadLetters:replay:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['ReplayOutbox']._loaded_options = None
-  _globals['_ADMINSERVICE'].methods_by_name['ReplayOutbox']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/outbox:replay:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['ReplayOutbox']._serialized_options = b'\222\216%\002\010\004\202\323\344\223\002\026\"\021/v1/outbox:replay:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['Reconcile']._loaded_options = None
-  _globals['_ADMINSERVICE'].methods_by_name['Reconcile']._serialized_options = b'\220\002\001\202\323\344\223\002\024\022\022/v1/reconciliation'
-  _globals['_DEADLETTER']._serialized_start=145
-  _globals['_DEADLETTER']._serialized_end=439
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=442
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=617
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=619
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=746
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=749
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=914
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=916
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1015
-  _globals['_REPLAYOUTBOXREQUEST']._serialized_start=1018
-  _globals['_REPLAYOUTBOXREQUEST']._serialized_end=1187
-  _globals['_REPLAYOUTBOXRESPONSE']._serialized_start=1189
-  _globals['_REPLAYOUTBOXRESPONSE']._serialized_end=1244
-  _globals['_RECONCILEREQUEST']._serialized_start=1246
-  _globals['_RECONCILEREQUEST']._serialized_end=1353
-  _globals['_DISAGREEMENT']._serialized_start=1356
-  _globals['_DISAGREEMENT']._serialized_end=1549
-  _globals['_RECONCILERESPONSE']._serialized_start=1552
-  _globals['_RECONCILERESPONSE']._serialized_end=1767
-  _globals['_ADMINSERVICE']._serialized_start=1770
-  _globals['_ADMINSERVICE']._serialized_end=2280
+  _globals['_ADMINSERVICE'].methods_by_name['Reconcile']._serialized_options = b'\220\002\001\222\216%\016\010\004\022\nproject_id\202\323\344\223\002\024\022\022/v1/reconciliation'
+  _globals['_DEADLETTER']._serialized_start=174
+  _globals['_DEADLETTER']._serialized_end=468
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=471
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=646
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=648
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=775
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=778
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=943
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=945
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1044
+  _globals['_REPLAYOUTBOXREQUEST']._serialized_start=1047
+  _globals['_REPLAYOUTBOXREQUEST']._serialized_end=1216
+  _globals['_REPLAYOUTBOXRESPONSE']._serialized_start=1218
+  _globals['_REPLAYOUTBOXRESPONSE']._serialized_end=1273
+  _globals['_RECONCILEREQUEST']._serialized_start=1275
+  _globals['_RECONCILEREQUEST']._serialized_end=1382
+  _globals['_DISAGREEMENT']._serialized_start=1385
+  _globals['_DISAGREEMENT']._serialized_end=1578
+  _globals['_RECONCILERESPONSE']._serialized_start=1581
+  _globals['_RECONCILERESPONSE']._serialized_end=1796
+  _globals['_ADMINSERVICE']._serialized_start=1799
+  _globals['_ADMINSERVICE']._serialized_end=2346
 # @@protoc_insertion_point(module_scope)

@@ -14,6 +14,11 @@ if sys.version_info >= (3, 10):
 else:
     from typing_extensions import TypeAlias as _TypeAlias
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _ErrorReason:
@@ -56,14 +61,38 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No service of this name runs in the process asked. Metadata: service."""
     ERROR_REASON_DEAD_LETTER_NOT_FOUND: _ErrorReason.ValueType  # 14
     """NOT_FOUND. No dead letter has this id. Metadata: dead_letter_id."""
-    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 15
-    """UNAUTHENTICATED. No token, or one that is expired, malformed or meant for others. Metadata: none."""
-    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 16
-    """PERMISSION_DENIED. The caller's roles do not allow the call. Metadata: method, role."""
+    @_builtins.property
+    @_deprecated("""This enum value has been marked as deprecated using proto enum value options.""")
+    def ERROR_REASON_UNAUTHENTICATED(self) -> _ErrorReason.ValueType:   # 15
+        """UNAUTHENTICATED. Never sent: TOKEN_MISSING, TOKEN_INVALID and TOKEN_EXPIRED say what is wrong. Metadata: none."""
+    @_builtins.property
+    @_deprecated("""This enum value has been marked as deprecated using proto enum value options.""")
+    def ERROR_REASON_PERMISSION_DENIED(self) -> _ErrorReason.ValueType:   # 16
+        """PERMISSION_DENIED. Never sent: ROLE_REQUIRED says what is needed. Metadata: none."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 17
     """CANCELLED. The caller gave up before the answer was ready. Metadata: method."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 18
-    """RESOURCE_EXHAUSTED. The caller sent more calls than its rate limit allows. Metadata: limit."""
+    """RESOURCE_EXHAUSTED. The caller sent more calls than its rate limit allows; repeat after RetryInfo. Metadata: limit
+    (calls per second).
+    """
+    ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 19
+    """UNAUTHENTICATED. The call carries no token, and identity is on: send `authorization: Bearer <token>`. Metadata: none."""
+    ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 20
+    """UNAUTHENTICATED. The token is malformed, signed by another key or in another way, not valid yet, of another issuer
+    or meant for others. What exactly is wrong with it is in DSM's log. Metadata: none.
+    """
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 21
+    """UNAUTHENTICATED. The token was valid and is so no longer: get a new one. A stream ends with it when the token of the
+    call that began it expires. Metadata: none.
+    """
+    ERROR_REASON_ROLE_REQUIRED: _ErrorReason.ValueType  # 22
+    """PERMISSION_DENIED. None of the caller's roles allows the call. Metadata: role (the least that does, for example
+    SCRUM_MASTER), method and, if the role is needed in one project, project_id.
+    """
+    ERROR_REASON_SIGNING_KEYS_UNAVAILABLE: _ErrorReason.ValueType  # 23
+    """UNAVAILABLE. The keys by which tokens are verified cannot be had from the identity provider; repeat after RetryInfo.
+    Metadata: none.
+    """
     ERROR_REASON_PROJECT_NOT_FOUND: _ErrorReason.ValueType  # 100
     """NOT_FOUND. Metadata: project_id."""
     ERROR_REASON_PROJECT_ALREADY_EXISTS: _ErrorReason.ValueType  # 101
@@ -216,13 +245,33 @@ ERROR_REASON_SERVICE_NOT_FOUND: ErrorReason.ValueType  # 13
 ERROR_REASON_DEAD_LETTER_NOT_FOUND: ErrorReason.ValueType  # 14
 """NOT_FOUND. No dead letter has this id. Metadata: dead_letter_id."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 15
-"""UNAUTHENTICATED. No token, or one that is expired, malformed or meant for others. Metadata: none."""
+"""UNAUTHENTICATED. Never sent: TOKEN_MISSING, TOKEN_INVALID and TOKEN_EXPIRED say what is wrong. Metadata: none."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 16
-"""PERMISSION_DENIED. The caller's roles do not allow the call. Metadata: method, role."""
+"""PERMISSION_DENIED. Never sent: ROLE_REQUIRED says what is needed. Metadata: none."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 17
 """CANCELLED. The caller gave up before the answer was ready. Metadata: method."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 18
-"""RESOURCE_EXHAUSTED. The caller sent more calls than its rate limit allows. Metadata: limit."""
+"""RESOURCE_EXHAUSTED. The caller sent more calls than its rate limit allows; repeat after RetryInfo. Metadata: limit
+(calls per second).
+"""
+ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 19
+"""UNAUTHENTICATED. The call carries no token, and identity is on: send `authorization: Bearer <token>`. Metadata: none."""
+ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 20
+"""UNAUTHENTICATED. The token is malformed, signed by another key or in another way, not valid yet, of another issuer
+or meant for others. What exactly is wrong with it is in DSM's log. Metadata: none.
+"""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 21
+"""UNAUTHENTICATED. The token was valid and is so no longer: get a new one. A stream ends with it when the token of the
+call that began it expires. Metadata: none.
+"""
+ERROR_REASON_ROLE_REQUIRED: ErrorReason.ValueType  # 22
+"""PERMISSION_DENIED. None of the caller's roles allows the call. Metadata: role (the least that does, for example
+SCRUM_MASTER), method and, if the role is needed in one project, project_id.
+"""
+ERROR_REASON_SIGNING_KEYS_UNAVAILABLE: ErrorReason.ValueType  # 23
+"""UNAVAILABLE. The keys by which tokens are verified cannot be had from the identity provider; repeat after RetryInfo.
+Metadata: none.
+"""
 ERROR_REASON_PROJECT_NOT_FOUND: ErrorReason.ValueType  # 100
 """NOT_FOUND. Metadata: project_id."""
 ERROR_REASON_PROJECT_ALREADY_EXISTS: ErrorReason.ValueType  # 101

@@ -25,11 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64sm/common/v1/options.proto\x12\rdsm.common.v1\x1a google/protobuf/descriptor.proto:;\n\x07subject\x12\x1f.google.protobuf.MessageOptions\x18\xe1\xd1\x04 \x01(\tR\x07subjectb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64sm/common/v1/options.proto\x12\rdsm.common.v1\x1a google/protobuf/descriptor.proto\"K\n\x06\x41\x63\x63\x65ss\x12\'\n\x04role\x18\x01 \x01(\x0e\x32\x13.dsm.common.v1.RoleR\x04role\x12\x18\n\x07project\x18\x02 \x03(\tR\x07project*w\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x0f\n\x0bROLE_MEMBER\x10\x02\x12\x15\n\x11ROLE_SCRUM_MASTER\x10\x03\x12\x0e\n\nROLE_ADMIN\x10\x04\x12\x10\n\x0cROLE_SERVICE\x10\x05:;\n\x07subject\x12\x1f.google.protobuf.MessageOptions\x18\xe1\xd1\x04 \x01(\tR\x07subject:O\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xe2\xd1\x04 \x01(\x0b\x32\x15.dsm.common.v1.AccessR\x06\x61\x63\x63\x65ssb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dsm.common.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ROLE']._serialized_start=157
+  _globals['_ROLE']._serialized_end=276
+  _globals['_ACCESS']._serialized_start=80
+  _globals['_ACCESS']._serialized_end=155
 # @@protoc_insertion_point(module_scope)

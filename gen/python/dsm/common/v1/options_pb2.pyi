@@ -3,16 +3,107 @@
 isort:skip_file
 Options that DSM puts on its own contract."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
+import sys
+import typing as _typing
+
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
+else:
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """Nobody; never set."""
+    ROLE_VIEWER: _Role.ValueType  # 1
+    """Reads."""
+    ROLE_MEMBER: _Role.ValueType  # 2
+    """Does the work: tasks, progress, impediments, notes, days off."""
+    ROLE_SCRUM_MASTER: _Role.ValueType  # 3
+    """Leads it: plans, runs and closes sprints, team and calendar, imports, how decisions are made."""
+    ROLE_ADMIN: _Role.ValueType  # 4
+    """Runs DSM: projects and people come and go, dead letters, replays."""
+    ROLE_SERVICE: _Role.ValueType  # 5
+    """One of DSM's own services. It may make the calls that are theirs alone, and every call up to SCRUM_MASTER in all
+    projects. It alone may name another actor by x-dsm-actor: the one on whose behalf it calls.
+    """
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """Role is what a caller's token says the caller may do. Each of VIEWER to ADMIN includes those before it. A token grants
+    roles over all projects (claim `roles`: "viewer", "member", "scrum_master", "admin", "service") and roles in single
+    projects (claim `project_roles`, for example {"TEST-001": "member"}; not "service").
+    """
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""Nobody; never set."""
+ROLE_VIEWER: Role.ValueType  # 1
+"""Reads."""
+ROLE_MEMBER: Role.ValueType  # 2
+"""Does the work: tasks, progress, impediments, notes, days off."""
+ROLE_SCRUM_MASTER: Role.ValueType  # 3
+"""Leads it: plans, runs and closes sprints, team and calendar, imports, how decisions are made."""
+ROLE_ADMIN: Role.ValueType  # 4
+"""Runs DSM: projects and people come and go, dead letters, replays."""
+ROLE_SERVICE: Role.ValueType  # 5
+"""One of DSM's own services. It may make the calls that are theirs alone, and every call up to SCRUM_MASTER in all
+projects. It alone may name another actor by x-dsm-actor: the one on whose behalf it calls.
+"""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
+@_typing.final
+class Access(_message.Message):
+    """Access is who may make a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    role: Global___Role.ValueType
+    """The role needed."""
+    @_builtins.property
+    def project(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of the request, by path, that name the projects concerned: by project_id, or by task_id, story_id or
+        sprint_id, which begin with it. A role in single projects is enough if it holds in the project of each field that
+        is set, and at least one is. None = the call concerns what no project owns, or all projects (lists of projects, of
+        people, over projects): only a role over all projects is enough.
+        """
+
+    def __init__(
+        self,
+        *,
+        role: Global___Role.ValueType = ...,
+        project: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Access: _TypeAlias = Access  # noqa: Y015
+
 SUBJECT_FIELD_NUMBER: _builtins.int
+ACCESS_FIELD_NUMBER: _builtins.int
 subject: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.str]
 """The NATS subject under which an event with this payload is published, for example
 "dsm.sprint.v1.task.updated". Set on every payload of dsm.events.v1.Event and on nothing else;
 publishers and consumers take the subject from here, so that it is written once.
+"""
+access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access]
+"""Who may make a call; on every call of DSM. A call without it is refused to everybody. It counts where identity is
+on; where it is off, as on one's own machine, everybody may make every call.
 """

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from dsm.common.v1 import options_pb2 as dsm_dot_common_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dsm/common/v1/status_service.proto\x12\rdsm.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n\x10GetStatusRequest\x12!\n\x07service\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07service\"\xa2\x01\n\x11GetStatusResponse\x12\x38\n\x08services\x18\x01 \x03(\x0b\x32\x1c.dsm.common.v1.ServiceStatusR\x08services\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\"\xc6\x03\n\rServiceStatus\x12\x18\n\x07service\x18\x01 \x01(\tR\x07service\x12\x14\n\x05ready\x18\x02 \x01(\x08R\x05ready\x12*\n\x11not_ready_reasons\x18\x03 \x03(\tR\x0fnotReadyReasons\x12)\n\x10\x64\x65graded_reasons\x18\x04 \x03(\tR\x0f\x64\x65gradedReasons\x12\x39\n\x08\x64\x61tabase\x18\x05 \x01(\x0b\x32\x1d.dsm.common.v1.DatabaseStatusR\x08\x64\x61tabase\x12\x43\n\x0c\x65vent_stream\x18\x06 \x01(\x0b\x32 .dsm.common.v1.EventStreamStatusR\x0b\x65ventStream\x12\x35\n\x07\x63\x61llees\x18\x07 \x03(\x0b\x32\x1b.dsm.common.v1.CalleeStatusR\x07\x63\x61llees\x12R\n\x11\x65mbedding_backend\x18\x08 \x01(\x0b\x32%.dsm.common.v1.EmbeddingBackendStatusR\x10\x65mbeddingBackend\x12#\n\rrunning_sagas\x18\t \x01(\x05R\x0crunningSagas\"\x97\x02\n\x0e\x44\x61tabaseStatus\x12\x1c\n\treachable\x18\x01 \x01(\x08R\treachable\x12\"\n\nlatency_ms\x18\x02 \x01(\x01H\x00R\tlatencyMs\x88\x01\x01\x12\x1b\n\tpool_size\x18\x03 \x01(\x05R\x08poolSize\x12\x1e\n\x0bpool_in_use\x18\x04 \x01(\x05R\tpoolInUse\x12!\n\x0cpool_waiting\x18\x05 \x01(\x05R\x0bpoolWaiting\x12-\n\x12migration_revision\x18\x06 \x01(\tR\x11migrationRevision\x12%\n\x0emigration_head\x18\x07 \x01(\tR\rmigrationHeadB\r\n\x0b_latency_ms\"\x82\x02\n\x11\x45ventStreamStatus\x12\x1c\n\tconnected\x18\x01 \x01(\x08R\tconnected\x12!\n\x0coutbox_depth\x18\x02 \x01(\x03R\x0boutboxDepth\x12,\n\x12outbox_lag_seconds\x18\x03 \x01(\x01R\x10outboxLagSeconds\x12\x1e\n\npublishing\x18\x04 \x01(\x08R\npublishing\x12;\n\tconsumers\x18\x05 \x03(\x0b\x32\x1d.dsm.common.v1.ConsumerStatusR\tconsumers\x12!\n\x0c\x64\x65\x61\x64_letters\x18\x06 \x01(\x03R\x0b\x64\x65\x61\x64Letters\"\xa7\x01\n\x0e\x43onsumerStatus\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06stream\x18\x02 \x01(\tR\x06stream\x12\x1d\n\x07pending\x18\x03 \x01(\x03H\x00R\x07pending\x88\x01\x01\x12+\n\x0eunacknowledged\x18\x04 \x01(\x03H\x01R\x0eunacknowledged\x88\x01\x01\x42\n\n\x08_pendingB\x11\n\x0f_unacknowledged\"\xb0\x01\n\x0c\x43\x61lleeStatus\x12\x18\n\x07service\x18\x01 \x01(\tR\x07service\x12\x1c\n\treachable\x18\x02 \x01(\x08R\treachable\x12\"\n\nlatency_ms\x18\x03 \x01(\x01H\x00R\tlatencyMs\x88\x01\x01\x12\x35\n\x07\x62reaker\x18\x04 \x01(\x0e\x32\x1b.dsm.common.v1.BreakerStateR\x07\x62reakerB\r\n\x0b_latency_ms\"\xd0\x01\n\x16\x45mbeddingBackendStatus\x12\x18\n\x07\x62\x61\x63kend\x18\x01 \x01(\tR\x07\x62\x61\x63kend\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x1c\n\treachable\x18\x03 \x01(\x08R\treachable\x12\"\n\nlatency_ms\x18\x04 \x01(\x01H\x00R\tlatencyMs\x88\x01\x01\x12\x35\n\x07\x62reaker\x18\x05 \x01(\x0e\x32\x1b.dsm.common.v1.BreakerStateR\x07\x62reakerB\r\n\x0b_latency_ms*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32v\n\rStatusService\x12\x65\n\tGetStatus\x12\x1f.dsm.common.v1.GetStatusRequest\x1a .dsm.common.v1.GetStatusResponse\"\x15\x90\x02\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dsm/common/v1/status_service.proto\x12\rdsm.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x64sm/common/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n\x10GetStatusRequest\x12!\n\x07service\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x07service\"\xa2\x01\n\x11GetStatusResponse\x12\x38\n\x08services\x18\x01 \x03(\x0b\x32\x1c.dsm.common.v1.ServiceStatusR\x08services\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\"\xc6\x03\n\rServiceStatus\x12\x18\n\x07service\x18\x01 \x01(\tR\x07service\x12\x14\n\x05ready\x18\x02 \x01(\x08R\x05ready\x12*\n\x11not_ready_reasons\x18\x03 \x03(\tR\x0fnotReadyReasons\x12)\n\x10\x64\x65graded_reasons\x18\x04 \x03(\tR\x0f\x64\x65gradedReasons\x12\x39\n\x08\x64\x61tabase\x18\x05 \x01(\x0b\x32\x1d.dsm.common.v1.DatabaseStatusR\x08\x64\x61tabase\x12\x43\n\x0c\x65vent_stream\x18\x06 \x01(\x0b\x32 .dsm.common.v1.EventStreamStatusR\x0b\x65ventStream\x12\x35\n\x07\x63\x61llees\x18\x07 \x03(\x0b\x32\x1b.dsm.common.v1.CalleeStatusR\x07\x63\x61llees\x12R\n\x11\x65mbedding_backend\x18\x08 \x01(\x0b\x32%.dsm.common.v1.EmbeddingBackendStatusR\x10\x65mbeddingBackend\x12#\n\rrunning_sagas\x18\t \x01(\x05R\x0crunningSagas\"\x97\x02\n\x0e\x44\x61tabaseStatus\x12\x1c\n\treachable\x18\x01 \x01(\x08R\treachable\x12\"\n\nlatency_ms\x18\x02 \x01(\x01H\x00R\tlatencyMs\x88\x01\x01\x12\x1b\n\tpool_size\x18\x03 \x01(\x05R\x08poolSize\x12\x1e\n\x0bpool_in_use\x18\x04 \x01(\x05R\tpoolInUse\x12!\n\x0cpool_waiting\x18\x05 \x01(\x05R\x0bpoolWaiting\x12-\n\x12migration_revision\x18\x06 \x01(\tR\x11migrationRevision\x12%\n\x0emigration_head\x18\x07 \x01(\tR\rmigrationHeadB\r\n\x0b_latency_ms\"\x82\x02\n\x11\x45ventStreamStatus\x12\x1c\n\tconnected\x18\x01 \x01(\x08R\tconnected\x12!\n\x0coutbox_depth\x18\x02 \x01(\x03R\x0boutboxDepth\x12,\n\x12outbox_lag_seconds\x18\x03 \x01(\x01R\x10outboxLagSeconds\x12\x1e\n\npublishing\x18\x04 \x01(\x08R\npublishing\x12;\n\tconsumers\x18\x05 \x03(\x0b\x32\x1d.dsm.common.v1.ConsumerStatusR\tconsumers\x12!\n\x0c\x64\x65\x61\x64_letters\x18\x06 \x01(\x03R\x0b\x64\x65\x61\x64Letters\"\xa7\x01\n\x0e\x43onsumerStatus\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06stream\x18\x02 \x01(\tR\x06stream\x12\x1d\n\x07pending\x18\x03 \x01(\x03H\x00R\x07pending\x88\x01\x01\x12+\n\x0eunacknowledged\x18\x04 \x01(\x03H\x01R\x0eunacknowledged\x88\x01\x01\x42\n\n\x08_pendingB\x11\n\x0f_unacknowledged\"\xb0\x01\n\x0c\x43\x61lleeStatus\x12\x18\n\x07service\x18\x01 \x01(\tR\x07service\x12\x1c\n\treachable\x18\x02 \x01(\x08R\treachable\x12\"\n\nlatency_ms\x18\x03 \x01(\x01H\x00R\tlatencyMs\x88\x01\x01\x12\x35\n\x07\x62reaker\x18\x04 \x01(\x0e\x32\x1b.dsm.common.v1.BreakerStateR\x07\x62reakerB\r\n\x0b_latency_ms\"\xd0\x01\n\x16\x45mbeddingBackendStatus\x12\x18\n\x07\x62\x61\x63kend\x18\x01 \x01(\tR\x07\x62\x61\x63kend\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x1c\n\treachable\x18\x03 \x01(\x08R\treachable\x12\"\n\nlatency_ms\x18\x04 \x01(\x01H\x00R\tlatencyMs\x88\x01\x01\x12\x35\n\x07\x62reaker\x18\x05 \x01(\x0e\x32\x1b.dsm.common.v1.BreakerStateR\x07\x62reakerB\r\n\x0b_latency_ms*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32|\n\rStatusService\x12k\n\tGetStatus\x12\x1f.dsm.common.v1.GetStatusRequest\x1a .dsm.common.v1.GetStatusResponse\"\x1b\x90\x02\x01\x92\x8e%\x02\x08\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,25 +38,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST'].fields_by_name['service']._loaded_options = None
   _globals['_GETSTATUSREQUEST'].fields_by_name['service']._serialized_options = b'\272H\004r\002\030 '
   _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._loaded_options = None
-  _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\220\002\001\202\323\344\223\002\014\022\n/v1/status'
-  _globals['_BREAKERSTATE']._serialized_start=1925
-  _globals['_BREAKERSTATE']._serialized_end=2049
-  _globals['_GETSTATUSREQUEST']._serialized_start=145
-  _globals['_GETSTATUSREQUEST']._serialized_end=198
-  _globals['_GETSTATUSRESPONSE']._serialized_start=201
-  _globals['_GETSTATUSRESPONSE']._serialized_end=363
-  _globals['_SERVICESTATUS']._serialized_start=366
-  _globals['_SERVICESTATUS']._serialized_end=820
-  _globals['_DATABASESTATUS']._serialized_start=823
-  _globals['_DATABASESTATUS']._serialized_end=1102
-  _globals['_EVENTSTREAMSTATUS']._serialized_start=1105
-  _globals['_EVENTSTREAMSTATUS']._serialized_end=1363
-  _globals['_CONSUMERSTATUS']._serialized_start=1366
-  _globals['_CONSUMERSTATUS']._serialized_end=1533
-  _globals['_CALLEESTATUS']._serialized_start=1536
-  _globals['_CALLEESTATUS']._serialized_end=1712
-  _globals['_EMBEDDINGBACKENDSTATUS']._serialized_start=1715
-  _globals['_EMBEDDINGBACKENDSTATUS']._serialized_end=1923
-  _globals['_STATUSSERVICE']._serialized_start=2051
-  _globals['_STATUSSERVICE']._serialized_end=2169
+  _globals['_STATUSSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\220\002\001\222\216%\002\010\001\202\323\344\223\002\014\022\n/v1/status'
+  _globals['_BREAKERSTATE']._serialized_start=1954
+  _globals['_BREAKERSTATE']._serialized_end=2078
+  _globals['_GETSTATUSREQUEST']._serialized_start=174
+  _globals['_GETSTATUSREQUEST']._serialized_end=227
+  _globals['_GETSTATUSRESPONSE']._serialized_start=230
+  _globals['_GETSTATUSRESPONSE']._serialized_end=392
+  _globals['_SERVICESTATUS']._serialized_start=395
+  _globals['_SERVICESTATUS']._serialized_end=849
+  _globals['_DATABASESTATUS']._serialized_start=852
+  _globals['_DATABASESTATUS']._serialized_end=1131
+  _globals['_EVENTSTREAMSTATUS']._serialized_start=1134
+  _globals['_EVENTSTREAMSTATUS']._serialized_end=1392
+  _globals['_CONSUMERSTATUS']._serialized_start=1395
+  _globals['_CONSUMERSTATUS']._serialized_end=1562
+  _globals['_CALLEESTATUS']._serialized_start=1565
+  _globals['_CALLEESTATUS']._serialized_end=1741
+  _globals['_EMBEDDINGBACKENDSTATUS']._serialized_start=1744
+  _globals['_EMBEDDINGBACKENDSTATUS']._serialized_end=1952
+  _globals['_STATUSSERVICE']._serialized_start=2080
+  _globals['_STATUSSERVICE']._serialized_end=2204
 # @@protoc_insertion_point(module_scope)

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from dsm.common.v1 import options_pb2 as dsm_dot_common_dot_v1_dot_options__pb2
 from dsm.embedding.v1 import embedding_pb2 as dsm_dot_embedding_dot_v1_dot_embedding__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(dsm/embedding/v1/embedding_service.proto\x12\x10\x64sm.embedding.v1\x1a\x1b\x62uf/validate/validate.proto\x1a dsm/embedding/v1/embedding.proto\x1a\x1cgoogle/api/annotations.proto\"3\n\x0c\x45mbedRequest\x12#\n\x04text\x18\x01 \x01(\tB\x0f\xbaH\x0cr\n\x10\x01\x18\x80\x80\x02\x32\x02\\SR\x04text\"\x99\x02\n\rEmbedResponse\x12\x39\n\tembedding\x18\x01 \x01(\x0b\x32\x1b.dsm.embedding.v1.EmbeddingR\tembedding\x12\x1e\n\ndimensions\x18\x02 \x01(\x05R\ndimensions\x12+\n\x11native_dimensions\x18\x03 \x01(\x05R\x10nativeDimensions\x12\x14\n\x05model\x18\x04 \x01(\tR\x05model\x12,\n\x12generation_time_ms\x18\x05 \x01(\x01R\x10generationTimeMs\x12<\n\x07\x62\x61\x63kend\x18\x06 \x01(\x0e\x32\".dsm.embedding.v1.EmbeddingBackendR\x07\x62\x61\x63kend\"D\n\x11\x45mbedBatchRequest\x12/\n\x05texts\x18\x01 \x03(\tB\x19\xbaH\x16\x92\x01\x13\x08\x01\x10\x80\x02\"\x0cr\n\x10\x01\x18\x80\x80\x02\x32\x02\\SR\x05texts\"\xac\x02\n\x12\x45mbedBatchResponse\x12;\n\nembeddings\x18\x01 \x03(\x0b\x32\x1b.dsm.embedding.v1.EmbeddingR\nembeddings\x12\x14\n\x05\x63ount\x18\x02 \x01(\x05R\x05\x63ount\x12\x1e\n\ndimensions\x18\x03 \x01(\x05R\ndimensions\x12+\n\x11native_dimensions\x18\x04 \x01(\x05R\x10nativeDimensions\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12\"\n\rtotal_time_ms\x18\x06 \x01(\x01R\x0btotalTimeMs\x12<\n\x07\x62\x61\x63kend\x18\x07 \x01(\x0e\x32\".dsm.embedding.v1.EmbeddingBackendR\x07\x62\x61\x63kend\"\x13\n\x11GetMetricsRequest\"R\n\x12GetMetricsResponse\x12<\n\x07metrics\x18\x01 \x01(\x0b\x32\".dsm.embedding.v1.EmbeddingMetricsR\x07metrics2\xff\x02\n\x10\x45mbeddingService\x12l\n\x05\x45mbed\x12\x1e.dsm.embedding.v1.EmbedRequest\x1a\x1f.dsm.embedding.v1.EmbedResponse\"\"\x90\x02\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/embeddings:embed:\x01*\x12\x80\x01\n\nEmbedBatch\x12#.dsm.embedding.v1.EmbedBatchRequest\x1a$.dsm.embedding.v1.EmbedBatchResponse\"\'\x90\x02\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/embeddings:embedBatch:\x01*\x12z\n\nGetMetrics\x12#.dsm.embedding.v1.GetMetricsRequest\x1a$.dsm.embedding.v1.GetMetricsResponse\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/embeddings/metricsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(dsm/embedding/v1/embedding_service.proto\x12\x10\x64sm.embedding.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x64sm/common/v1/options.proto\x1a dsm/embedding/v1/embedding.proto\x1a\x1cgoogle/api/annotations.proto\"3\n\x0c\x45mbedRequest\x12#\n\x04text\x18\x01 \x01(\tB\x0f\xbaH\x0cr\n\x10\x01\x18\x80\x80\x02\x32\x02\\SR\x04text\"\x99\x02\n\rEmbedResponse\x12\x39\n\tembedding\x18\x01 \x01(\x0b\x32\x1b.dsm.embedding.v1.EmbeddingR\tembedding\x12\x1e\n\ndimensions\x18\x02 \x01(\x05R\ndimensions\x12+\n\x11native_dimensions\x18\x03 \x01(\x05R\x10nativeDimensions\x12\x14\n\x05model\x18\x04 \x01(\tR\x05model\x12,\n\x12generation_time_ms\x18\x05 \x01(\x01R\x10generationTimeMs\x12<\n\x07\x62\x61\x63kend\x18\x06 \x01(\x0e\x32\".dsm.embedding.v1.EmbeddingBackendR\x07\x62\x61\x63kend\"D\n\x11\x45mbedBatchRequest\x12/\n\x05texts\x18\x01 \x03(\tB\x19\xbaH\x16\x92\x01\x13\x08\x01\x10\x80\x02\"\x0cr\n\x10\x01\x18\x80\x80\x02\x32\x02\\SR\x05texts\"\xac\x02\n\x12\x45mbedBatchResponse\x12;\n\nembeddings\x18\x01 \x03(\x0b\x32\x1b.dsm.embedding.v1.EmbeddingR\nembeddings\x12\x14\n\x05\x63ount\x18\x02 \x01(\x05R\x05\x63ount\x12\x1e\n\ndimensions\x18\x03 \x01(\x05R\ndimensions\x12+\n\x11native_dimensions\x18\x04 \x01(\x05R\x10nativeDimensions\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12\"\n\rtotal_time_ms\x18\x06 \x01(\x01R\x0btotalTimeMs\x12<\n\x07\x62\x61\x63kend\x18\x07 \x01(\x0e\x32\".dsm.embedding.v1.EmbeddingBackendR\x07\x62\x61\x63kend\"\x13\n\x11GetMetricsRequest\"R\n\x12GetMetricsResponse\x12<\n\x07metrics\x18\x01 \x01(\x0b\x32\".dsm.embedding.v1.EmbeddingMetricsR\x07metrics2\x92\x03\n\x10\x45mbeddingService\x12r\n\x05\x45mbed\x12\x1e.dsm.embedding.v1.EmbedRequest\x1a\x1f.dsm.embedding.v1.EmbedResponse\"(\x90\x02\x01\x92\x8e%\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\"\x14/v1/embeddings:embed:\x01*\x12\x86\x01\n\nEmbedBatch\x12#.dsm.embedding.v1.EmbedBatchRequest\x1a$.dsm.embedding.v1.EmbedBatchResponse\"-\x90\x02\x01\x92\x8e%\x02\x08\x02\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/embeddings:embedBatch:\x01*\x12\x80\x01\n\nGetMetrics\x12#.dsm.embedding.v1.GetMetricsRequest\x1a$.dsm.embedding.v1.GetMetricsResponse\"\'\x90\x02\x01\x92\x8e%\x02\x08\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/embeddings/metricsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,23 +40,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDBATCHREQUEST'].fields_by_name['texts']._loaded_options = None
   _globals['_EMBEDBATCHREQUEST'].fields_by_name['texts']._serialized_options = b'\272H\026\222\001\023\010\001\020\200\002\"\014r\n\020\001\030\200\200\0022\002\\S'
   _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._loaded_options = None
-  _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._serialized_options = b'\220\002\001\202\323\344\223\002\031\"\024/v1/embeddings:embed:\001*'
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._serialized_options = b'\220\002\001\222\216%\002\010\002\202\323\344\223\002\031\"\024/v1/embeddings:embed:\001*'
   _globals['_EMBEDDINGSERVICE'].methods_by_name['EmbedBatch']._loaded_options = None
-  _globals['_EMBEDDINGSERVICE'].methods_by_name['EmbedBatch']._serialized_options = b'\220\002\001\202\323\344\223\002\036\"\031/v1/embeddings:embedBatch:\001*'
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['EmbedBatch']._serialized_options = b'\220\002\001\222\216%\002\010\002\202\323\344\223\002\036\"\031/v1/embeddings:embedBatch:\001*'
   _globals['_EMBEDDINGSERVICE'].methods_by_name['GetMetrics']._loaded_options = None
-  _globals['_EMBEDDINGSERVICE'].methods_by_name['GetMetrics']._serialized_options = b'\220\002\001\202\323\344\223\002\030\022\026/v1/embeddings/metrics'
-  _globals['_EMBEDREQUEST']._serialized_start=155
-  _globals['_EMBEDREQUEST']._serialized_end=206
-  _globals['_EMBEDRESPONSE']._serialized_start=209
-  _globals['_EMBEDRESPONSE']._serialized_end=490
-  _globals['_EMBEDBATCHREQUEST']._serialized_start=492
-  _globals['_EMBEDBATCHREQUEST']._serialized_end=560
-  _globals['_EMBEDBATCHRESPONSE']._serialized_start=563
-  _globals['_EMBEDBATCHRESPONSE']._serialized_end=863
-  _globals['_GETMETRICSREQUEST']._serialized_start=865
-  _globals['_GETMETRICSREQUEST']._serialized_end=884
-  _globals['_GETMETRICSRESPONSE']._serialized_start=886
-  _globals['_GETMETRICSRESPONSE']._serialized_end=968
-  _globals['_EMBEDDINGSERVICE']._serialized_start=971
-  _globals['_EMBEDDINGSERVICE']._serialized_end=1354
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['GetMetrics']._serialized_options = b'\220\002\001\222\216%\002\010\001\202\323\344\223\002\030\022\026/v1/embeddings/metrics'
+  _globals['_EMBEDREQUEST']._serialized_start=184
+  _globals['_EMBEDREQUEST']._serialized_end=235
+  _globals['_EMBEDRESPONSE']._serialized_start=238
+  _globals['_EMBEDRESPONSE']._serialized_end=519
+  _globals['_EMBEDBATCHREQUEST']._serialized_start=521
+  _globals['_EMBEDBATCHREQUEST']._serialized_end=589
+  _globals['_EMBEDBATCHRESPONSE']._serialized_start=592
+  _globals['_EMBEDBATCHRESPONSE']._serialized_end=892
+  _globals['_GETMETRICSREQUEST']._serialized_start=894
+  _globals['_GETMETRICSREQUEST']._serialized_end=913
+  _globals['_GETMETRICSRESPONSE']._serialized_start=915
+  _globals['_GETMETRICSRESPONSE']._serialized_end=997
+  _globals['_EMBEDDINGSERVICE']._serialized_start=1000
+  _globals['_EMBEDDINGSERVICE']._serialized_end=1402
 # @@protoc_insertion_point(module_scope)

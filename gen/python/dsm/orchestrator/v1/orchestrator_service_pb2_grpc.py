@@ -250,7 +250,7 @@ class OrchestratorServiceServicer:
 
     def AnalyzeSimilarProjects(self, request, context):
         """Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
-        said. Errors: PROJECT_NOT_FOUND.
+        said. As it tells of other projects, a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -79,7 +79,7 @@ class OrchestratorServiceStub:
     """
     AnalyzeSimilarProjects: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.AnalyzeSimilarProjectsRequest, _orchestrator_service_pb2.AnalyzeSimilarProjectsResponse]
     """Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
-    said. Errors: PROJECT_NOT_FOUND.
+    said. As it tells of other projects, a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
     """
     GetVelocityTrends: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetVelocityTrendsRequest, _orchestrator_service_pb2.GetVelocityTrendsResponse]
     """Returns how the pace of a team develops; with the chronicle away, nothing is known, and that is said.
@@ -169,7 +169,7 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """
     AnalyzeSimilarProjects: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.AnalyzeSimilarProjectsRequest, _orchestrator_service_pb2.AnalyzeSimilarProjectsResponse]  # type: ignore[assignment]
     """Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
-    said. Errors: PROJECT_NOT_FOUND.
+    said. As it tells of other projects, a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
     """
     GetVelocityTrends: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetVelocityTrendsRequest, _orchestrator_service_pb2.GetVelocityTrendsResponse]  # type: ignore[assignment]
     """Returns how the pace of a team develops; with the chronicle away, nothing is known, and that is said.
@@ -328,7 +328,7 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.AnalyzeSimilarProjectsResponse, _abc.Awaitable[_orchestrator_service_pb2.AnalyzeSimilarProjectsResponse]]:
         """Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
-        said. Errors: PROJECT_NOT_FOUND.
+        said. As it tells of other projects, a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

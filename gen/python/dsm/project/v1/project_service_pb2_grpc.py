@@ -266,7 +266,7 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddPto(self, request, context):
-        """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
+        """AddPto enters time off of a person. It counts in all projects, so a role in one is not enough. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
         before start, nothing left of the day).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

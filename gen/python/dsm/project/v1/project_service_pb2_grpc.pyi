@@ -79,7 +79,7 @@ class ProjectServiceStub:
     HOLIDAY_NOT_FOUND.
     """
     AddPto: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.AddPtoRequest, _project_service_pb2.AddPtoResponse]
-    """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
+    """AddPto enters time off of a person. It counts in all projects, so a role in one is not enough. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
     before start, nothing left of the day).
     """
     ListPto: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.ListPtoRequest, _project_service_pb2.ListPtoResponse]
@@ -148,7 +148,7 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     HOLIDAY_NOT_FOUND.
     """
     AddPto: _aio.UnaryUnaryMultiCallable[_project_service_pb2.AddPtoRequest, _project_service_pb2.AddPtoResponse]  # type: ignore[assignment]
-    """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
+    """AddPto enters time off of a person. It counts in all projects, so a role in one is not enough. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
     before start, nothing left of the day).
     """
     ListPto: _aio.UnaryUnaryMultiCallable[_project_service_pb2.ListPtoRequest, _project_service_pb2.ListPtoResponse]  # type: ignore[assignment]
@@ -316,7 +316,7 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _project_service_pb2.AddPtoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.AddPtoResponse, _abc.Awaitable[_project_service_pb2.AddPtoResponse]]:
-        """AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
+        """AddPto enters time off of a person. It counts in all projects, so a role in one is not enough. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
         before start, nothing left of the day).
         """
 

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from dsm.common.v1 import options_pb2 as dsm_dot_common_dot_v1_dot_options__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dsm/sprint/v1/daily_scrum_service.proto\x12\rdsm.sprint.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\"\xa1\x01\n\x0fRunScrumRequest\x12N\n\tsprint_id\x18\x01 \x01(\tB1\xbaH.r,\x18\x30\x32(^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*-S[0-9]{2,}$R\x08sprintId\x12\x12\n\x04seed\x18\x02 \x01(\x03R\x04seed\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"3\n\x10RunScrumResponse\x12\x1f\n\x0b\x65vent_count\x18\x01 \x01(\x05R\neventCount2\x8f\x01\n\x11\x44\x61ilyScrumService\x12u\n\x08RunScrum\x12\x1e.dsm.sprint.v1.RunScrumRequest\x1a\x1f.dsm.sprint.v1.RunScrumResponse\"(\x88\x02\x01\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/scrums/{sprint_id}:run:\x01*\x1a\x03\x88\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dsm/sprint/v1/daily_scrum_service.proto\x12\rdsm.sprint.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x64sm/common/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\xa1\x01\n\x0fRunScrumRequest\x12N\n\tsprint_id\x18\x01 \x01(\tB1\xbaH.r,\x18\x30\x32(^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*-S[0-9]{2,}$R\x08sprintId\x12\x12\n\x04seed\x18\x02 \x01(\x03R\x04seed\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"3\n\x10RunScrumResponse\x12\x1f\n\x0b\x65vent_count\x18\x01 \x01(\x05R\neventCount2\xa1\x01\n\x11\x44\x61ilyScrumService\x12\x86\x01\n\x08RunScrum\x12\x1e.dsm.sprint.v1.RunScrumRequest\x1a\x1f.dsm.sprint.v1.RunScrumResponse\"9\x88\x02\x01\x92\x8e%\r\x08\x03\x12\tsprint_id\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/scrums/{sprint_id}:run:\x01*\x1a\x03\x88\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,11 +41,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DAILYSCRUMSERVICE']._loaded_options = None
   _globals['_DAILYSCRUMSERVICE']._serialized_options = b'\210\002\001'
   _globals['_DAILYSCRUMSERVICE'].methods_by_name['RunScrum']._loaded_options = None
-  _globals['_DAILYSCRUMSERVICE'].methods_by_name['RunScrum']._serialized_options = b'\210\002\001\202\323\344\223\002\037\"\032/v1/scrums/{sprint_id}:run:\001*'
-  _globals['_RUNSCRUMREQUEST']._serialized_start=118
-  _globals['_RUNSCRUMREQUEST']._serialized_end=279
-  _globals['_RUNSCRUMRESPONSE']._serialized_start=281
-  _globals['_RUNSCRUMRESPONSE']._serialized_end=332
-  _globals['_DAILYSCRUMSERVICE']._serialized_start=335
-  _globals['_DAILYSCRUMSERVICE']._serialized_end=478
+  _globals['_DAILYSCRUMSERVICE'].methods_by_name['RunScrum']._serialized_options = b'\210\002\001\222\216%\r\010\003\022\tsprint_id\202\323\344\223\002\037\"\032/v1/scrums/{sprint_id}:run:\001*'
+  _globals['_RUNSCRUMREQUEST']._serialized_start=147
+  _globals['_RUNSCRUMREQUEST']._serialized_end=308
+  _globals['_RUNSCRUMRESPONSE']._serialized_start=310
+  _globals['_RUNSCRUMRESPONSE']._serialized_end=361
+  _globals['_DAILYSCRUMSERVICE']._serialized_start=364
+  _globals['_DAILYSCRUMSERVICE']._serialized_end=525
 # @@protoc_insertion_point(module_scope)

@@ -1066,6 +1066,7 @@ class ResolveImpedimentRequest(_message.Message):
     RESOLUTION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESOLVE_DATE_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
     impediment_id: _builtins.str
     """The impediment."""
     resolution: _builtins.str
@@ -1074,6 +1075,10 @@ class ResolveImpedimentRequest(_message.Message):
     """Makes the call safe to repeat: a UUID; the same id and body gives the first answer for 24 hours."""
     resolve_date: _builtins.str
     """Day, ISO 8601, not before it was raised and not in the future; empty = today or, if the sprint's last day is past, not known."""
+    project_id: _builtins.str
+    """The impediment's project. A caller whose role holds in projects only must name it. Another project than the
+    impediment's is IMPEDIMENT_NOT_FOUND; empty = whichever it is.
+    """
     def __init__(
         self,
         *,
@@ -1081,10 +1086,11 @@ class ResolveImpedimentRequest(_message.Message):
         resolution: _builtins.str = ...,
         request_id: _builtins.str = ...,
         resolve_date: _builtins.str = ...,
+        project_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["impediment_id", b"impediment_id", "request_id", b"request_id", "resolution", b"resolution", "resolve_date", b"resolve_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["impediment_id", b"impediment_id", "project_id", b"project_id", "request_id", b"request_id", "resolution", b"resolution", "resolve_date", b"resolve_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

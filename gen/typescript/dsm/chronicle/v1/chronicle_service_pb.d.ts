@@ -472,6 +472,14 @@ export declare type UpdateActionItemRequest = Message<"dsm.chronicle.v1.UpdateAc
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * The action item's project. A caller whose role holds in projects only must name it. Another project than the
+   * action item's is ACTION_ITEM_NOT_FOUND; empty = whichever it is.
+   *
+   * @generated from field: string project_id = 6;
+   */
+  projectId: string;
 };
 
 /**
@@ -1158,7 +1166,8 @@ export declare const ChronicleService: GenService<{
     output: typeof UpdateActionItemResponseSchema;
   },
   /**
-   * Records a copy of a decision. The same decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
+   * Records a copy of a decision; for DSM's services, because the copies are what decisions are audited by. The same
+   * decision_id again returns the stored copy. Errors: VALIDATION_FAILED,
    * REQUEST_ID_REUSED.
    *
    * @generated from rpc dsm.chronicle.v1.ChronicleService.RecordDecision
@@ -1219,7 +1228,8 @@ export declare const ChronicleService: GenService<{
     output: typeof GetImpedimentsResponseSchema;
   },
   /**
-   * Finds projects that resemble one, most similar first; an empty list when none does. Errors: PROJECT_NOT_FOUND.
+   * Finds projects that resemble one, most similar first; an empty list when none does. As it tells of other projects,
+   * a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
    *
    * @generated from rpc dsm.chronicle.v1.ChronicleService.FindSimilarProjects
    */

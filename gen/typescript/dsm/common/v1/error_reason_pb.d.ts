@@ -127,16 +127,18 @@ export enum ErrorReason {
   DEAD_LETTER_NOT_FOUND = 14,
 
   /**
-   * UNAUTHENTICATED. No token, or one that is expired, malformed or meant for others. Metadata: none.
+   * UNAUTHENTICATED. Never sent: TOKEN_MISSING, TOKEN_INVALID and TOKEN_EXPIRED say what is wrong. Metadata: none.
    *
-   * @generated from enum value: ERROR_REASON_UNAUTHENTICATED = 15;
+   * @generated from enum value: ERROR_REASON_UNAUTHENTICATED = 15 [deprecated = true];
+   * @deprecated
    */
   UNAUTHENTICATED = 15,
 
   /**
-   * PERMISSION_DENIED. The caller's roles do not allow the call. Metadata: method, role.
+   * PERMISSION_DENIED. Never sent: ROLE_REQUIRED says what is needed. Metadata: none.
    *
-   * @generated from enum value: ERROR_REASON_PERMISSION_DENIED = 16;
+   * @generated from enum value: ERROR_REASON_PERMISSION_DENIED = 16 [deprecated = true];
+   * @deprecated
    */
   PERMISSION_DENIED = 16,
 
@@ -148,11 +150,51 @@ export enum ErrorReason {
   CANCELLED = 17,
 
   /**
-   * RESOURCE_EXHAUSTED. The caller sent more calls than its rate limit allows. Metadata: limit.
+   * RESOURCE_EXHAUSTED. The caller sent more calls than its rate limit allows; repeat after RetryInfo. Metadata: limit
+   * (calls per second).
    *
    * @generated from enum value: ERROR_REASON_RATE_LIMITED = 18;
    */
   RATE_LIMITED = 18,
+
+  /**
+   * UNAUTHENTICATED. The call carries no token, and identity is on: send `authorization: Bearer <token>`. Metadata: none.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_MISSING = 19;
+   */
+  TOKEN_MISSING = 19,
+
+  /**
+   * UNAUTHENTICATED. The token is malformed, signed by another key or in another way, not valid yet, of another issuer
+   * or meant for others. What exactly is wrong with it is in DSM's log. Metadata: none.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_INVALID = 20;
+   */
+  TOKEN_INVALID = 20,
+
+  /**
+   * UNAUTHENTICATED. The token was valid and is so no longer: get a new one. A stream ends with it when the token of the
+   * call that began it expires. Metadata: none.
+   *
+   * @generated from enum value: ERROR_REASON_TOKEN_EXPIRED = 21;
+   */
+  TOKEN_EXPIRED = 21,
+
+  /**
+   * PERMISSION_DENIED. None of the caller's roles allows the call. Metadata: role (the least that does, for example
+   * SCRUM_MASTER), method and, if the role is needed in one project, project_id.
+   *
+   * @generated from enum value: ERROR_REASON_ROLE_REQUIRED = 22;
+   */
+  ROLE_REQUIRED = 22,
+
+  /**
+   * UNAVAILABLE. The keys by which tokens are verified cannot be had from the identity provider; repeat after RetryInfo.
+   * Metadata: none.
+   *
+   * @generated from enum value: ERROR_REASON_SIGNING_KEYS_UNAVAILABLE = 23;
+   */
+  SIGNING_KEYS_UNAVAILABLE = 23,
 
   /**
    * NOT_FOUND. Metadata: project_id.

@@ -4,13 +4,101 @@
 // @generated from file dsm/common/v1/options.proto (package dsm.common.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenExtension, GenFile } from "@bufbuild/protobuf/codegenv2";
-import type { MessageOptions } from "@bufbuild/protobuf/wkt";
+import type { GenEnum, GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import type { Message } from "@bufbuild/protobuf";
+import type { MessageOptions, MethodOptions } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file dsm/common/v1/options.proto.
  */
 export declare const file_dsm_common_v1_options: GenFile;
+
+/**
+ * Access is who may make a call.
+ *
+ * @generated from message dsm.common.v1.Access
+ */
+export declare type Access = Message<"dsm.common.v1.Access"> & {
+  /**
+   * The role needed.
+   *
+   * @generated from field: dsm.common.v1.Role role = 1;
+   */
+  role: Role;
+
+  /**
+   * Fields of the request, by path, that name the projects concerned: by project_id, or by task_id, story_id or
+   * sprint_id, which begin with it. A role in single projects is enough if it holds in the project of each field that
+   * is set, and at least one is. None = the call concerns what no project owns, or all projects (lists of projects, of
+   * people, over projects): only a role over all projects is enough.
+   *
+   * @generated from field: repeated string project = 2;
+   */
+  project: string[];
+};
+
+/**
+ * Describes the message dsm.common.v1.Access.
+ * Use `create(AccessSchema)` to create a new message.
+ */
+export declare const AccessSchema: GenMessage<Access>;
+
+/**
+ * Role is what a caller's token says the caller may do. Each of VIEWER to ADMIN includes those before it. A token grants
+ * roles over all projects (claim `roles`: "viewer", "member", "scrum_master", "admin", "service") and roles in single
+ * projects (claim `project_roles`, for example {"TEST-001": "member"}; not "service").
+ *
+ * @generated from enum dsm.common.v1.Role
+ */
+export enum Role {
+  /**
+   * Nobody; never set.
+   *
+   * @generated from enum value: ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Reads.
+   *
+   * @generated from enum value: ROLE_VIEWER = 1;
+   */
+  VIEWER = 1,
+
+  /**
+   * Does the work: tasks, progress, impediments, notes, days off.
+   *
+   * @generated from enum value: ROLE_MEMBER = 2;
+   */
+  MEMBER = 2,
+
+  /**
+   * Leads it: plans, runs and closes sprints, team and calendar, imports, how decisions are made.
+   *
+   * @generated from enum value: ROLE_SCRUM_MASTER = 3;
+   */
+  SCRUM_MASTER = 3,
+
+  /**
+   * Runs DSM: projects and people come and go, dead letters, replays.
+   *
+   * @generated from enum value: ROLE_ADMIN = 4;
+   */
+  ADMIN = 4,
+
+  /**
+   * One of DSM's own services. It may make the calls that are theirs alone, and every call up to SCRUM_MASTER in all
+   * projects. It alone may name another actor by x-dsm-actor: the one on whose behalf it calls.
+   *
+   * @generated from enum value: ROLE_SERVICE = 5;
+   */
+  SERVICE = 5,
+}
+
+/**
+ * Describes the enum dsm.common.v1.Role.
+ */
+export declare const RoleSchema: GenEnum<Role>;
 
 /**
  * The NATS subject under which an event with this payload is published, for example
@@ -20,4 +108,12 @@ export declare const file_dsm_common_v1_options: GenFile;
  * @generated from extension: string subject = 76001;
  */
 export declare const subject: GenExtension<MessageOptions, string>;
+
+/**
+ * Who may make a call; on every call of DSM. A call without it is refused to everybody. It counts where identity is
+ * on; where it is off, as on one's own machine, everybody may make every call.
+ *
+ * @generated from extension: dsm.common.v1.Access access = 76002;
+ */
+export declare const access: GenExtension<MethodOptions, Access>;
 

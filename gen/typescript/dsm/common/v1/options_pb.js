@@ -4,14 +4,37 @@
 // @generated from file dsm/common/v1/options.proto (package dsm.common.v1, syntax proto3)
 /* eslint-disable */
 
-import { extDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, extDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file dsm/common/v1/options.proto.
  */
 export const file_dsm_common_v1_options = /*@__PURE__*/
-  fileDesc("Chtkc20vY29tbW9uL3YxL29wdGlvbnMucHJvdG8SDWRzbS5jb21tb24udjE6OwoHc3ViamVjdBIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxjh0QQgASgJUgdzdWJqZWN0YgZwcm90bzM", [file_google_protobuf_descriptor]);
+  fileDesc("Chtkc20vY29tbW9uL3YxL29wdGlvbnMucHJvdG8SDWRzbS5jb21tb24udjEiPAoGQWNjZXNzEiEKBHJvbGUYASABKA4yEy5kc20uY29tbW9uLnYxLlJvbGUSDwoHcHJvamVjdBgCIAMoCSp3CgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX1ZJRVdFUhABEg8KC1JPTEVfTUVNQkVSEAISFQoRUk9MRV9TQ1JVTV9NQVNURVIQAxIOCgpST0xFX0FETUlOEAQSEAoMUk9MRV9TRVJWSUNFEAU6OwoHc3ViamVjdBIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxjh0QQgASgJUgdzdWJqZWN0Ok8KBmFjY2VzcxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGOLRBCABKAsyFS5kc20uY29tbW9uLnYxLkFjY2Vzc1IGYWNjZXNzYgZwcm90bzM", [file_google_protobuf_descriptor]);
+
+/**
+ * Describes the message dsm.common.v1.Access.
+ * Use `create(AccessSchema)` to create a new message.
+ */
+export const AccessSchema = /*@__PURE__*/
+  messageDesc(file_dsm_common_v1_options, 0);
+
+/**
+ * Describes the enum dsm.common.v1.Role.
+ */
+export const RoleSchema = /*@__PURE__*/
+  enumDesc(file_dsm_common_v1_options, 0);
+
+/**
+ * Role is what a caller's token says the caller may do. Each of VIEWER to ADMIN includes those before it. A token grants
+ * roles over all projects (claim `roles`: "viewer", "member", "scrum_master", "admin", "service") and roles in single
+ * projects (claim `project_roles`, for example {"TEST-001": "member"}; not "service").
+ *
+ * @generated from enum dsm.common.v1.Role
+ */
+export const Role = /*@__PURE__*/
+  tsEnum(RoleSchema);
 
 /**
  * The NATS subject under which an event with this payload is published, for example
@@ -22,4 +45,13 @@ export const file_dsm_common_v1_options = /*@__PURE__*/
  */
 export const subject = /*@__PURE__*/
   extDesc(file_dsm_common_v1_options, 0);
+
+/**
+ * Who may make a call; on every call of DSM. A call without it is refused to everybody. It counts where identity is
+ * on; where it is off, as on one's own machine, everybody may make every call.
+ *
+ * @generated from extension: dsm.common.v1.Access access = 76002;
+ */
+export const access = /*@__PURE__*/
+  extDesc(file_dsm_common_v1_options, 1);
 

@@ -1679,7 +1679,7 @@ export declare const OrchestratorService: GenService<{
   },
   /**
    * Compares a project with the others in detail; with the chronicle away, there is nothing to compare, and that is
-   * said. Errors: PROJECT_NOT_FOUND.
+   * said. As it tells of other projects, a role in one project is not enough. Errors: PROJECT_NOT_FOUND.
    *
    * @generated from rpc dsm.orchestrator.v1.OrchestratorService.AnalyzeSimilarProjects
    */

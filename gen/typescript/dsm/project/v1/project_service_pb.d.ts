@@ -1403,7 +1403,7 @@ export declare const ProjectService: GenService<{
     output: typeof RemoveHolidayResponseSchema;
   },
   /**
-   * AddPto enters time off of a person. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
+   * AddPto enters time off of a person. It counts in all projects, so a role in one is not enough. Errors: EMPLOYEE_NOT_FOUND, EMPLOYEE_ERASED, PTO_OVERLAP, VALIDATION_FAILED (end
    * before start, nothing left of the day).
    *
    * @generated from rpc dsm.project.v1.ProjectService.AddPto

@@ -6,13 +6,14 @@
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
+import { file_dsm_common_v1_options } from "../../common/v1/options_pb.js";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.js";
 
 /**
  * Describes the file dsm/sprint/v1/daily_scrum_service.proto.
  */
 export const file_dsm_sprint_v1_daily_scrum_service = /*@__PURE__*/
-  fileDesc("Cidkc20vc3ByaW50L3YxL2RhaWx5X3NjcnVtX3NlcnZpY2UucHJvdG8SDWRzbS5zcHJpbnQudjEihgEKD1J1blNjcnVtUmVxdWVzdBJECglzcHJpbnRfaWQYASABKAlCMbpILnIsGDAyKF5bQS1aXVtBLVowLTldKigtW0EtWjAtOV0rKSotU1swLTldezIsfSQSDAoEc2VlZBgCIAEoAxIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAhyA7ABAdgBASInChBSdW5TY3J1bVJlc3BvbnNlEhMKC2V2ZW50X2NvdW50GAEgASgFMo8BChFEYWlseVNjcnVtU2VydmljZRJ1CghSdW5TY3J1bRIeLmRzbS5zcHJpbnQudjEuUnVuU2NydW1SZXF1ZXN0Gh8uZHNtLnNwcmludC52MS5SdW5TY3J1bVJlc3BvbnNlIiiIAgGC0+STAh8iGi92MS9zY3J1bXMve3NwcmludF9pZH06cnVuOgEqGgOIAgFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations]);
+  fileDesc("Cidkc20vc3ByaW50L3YxL2RhaWx5X3NjcnVtX3NlcnZpY2UucHJvdG8SDWRzbS5zcHJpbnQudjEihgEKD1J1blNjcnVtUmVxdWVzdBJECglzcHJpbnRfaWQYASABKAlCMbpILnIsGDAyKF5bQS1aXVtBLVowLTldKigtW0EtWjAtOV0rKSotU1swLTldezIsfSQSDAoEc2VlZBgCIAEoAxIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAhyA7ABAdgBASInChBSdW5TY3J1bVJlc3BvbnNlEhMKC2V2ZW50X2NvdW50GAEgASgFMqEBChFEYWlseVNjcnVtU2VydmljZRKGAQoIUnVuU2NydW0SHi5kc20uc3ByaW50LnYxLlJ1blNjcnVtUmVxdWVzdBofLmRzbS5zcHJpbnQudjEuUnVuU2NydW1SZXNwb25zZSI5iAIBko4lDQgDEglzcHJpbnRfaWSC0+STAh8iGi92MS9zY3J1bXMve3NwcmludF9pZH06cnVuOgEqGgOIAgFiBnByb3RvMw", [file_buf_validate_validate, file_dsm_common_v1_options, file_google_api_annotations]);
 
 /**
  * Describes the message dsm.sprint.v1.RunScrumRequest.

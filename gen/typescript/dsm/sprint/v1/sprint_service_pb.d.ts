@@ -1179,6 +1179,14 @@ export declare type ResolveImpedimentRequest = Message<"dsm.sprint.v1.ResolveImp
    * @generated from field: string resolve_date = 4;
    */
   resolveDate: string;
+
+  /**
+   * The impediment's project. A caller whose role holds in projects only must name it. Another project than the
+   * impediment's is IMPEDIMENT_NOT_FOUND; empty = whichever it is.
+   *
+   * @generated from field: string project_id = 5;
+   */
+  projectId: string;
 };
 
 /**
