@@ -55,6 +55,14 @@ class ProcessSettings(Settings):
         "added; calls in flight go on; 0 = for ever.",
     )
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=65536, description="Largest message taken or sent.")
+    otlp_endpoint: str = Field(
+        default="",
+        pattern="^(https?://.+)?$",
+        description="Collector that traces are sent to by OTLP over gRPC, as http://collector:4317; empty = no traces.",
+    )
+    trace_sample_ratio: float = Field(
+        default=1, ge=0, le=1, description="Share of the traces that begin here to record; others say it themselves."
+    )
     reflection: bool = Field(default=True, description="Answer gRPC reflection.")
     failpoints: str = Field(default="", description="Places where to fail, for tests only; see kit/failpoint.py.")
 
@@ -68,7 +76,7 @@ class ServiceSettings(Settings):
     )
     breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a breaker.")
     breaker_reset_seconds: float = Field(
-        default=5, gt=0, description="How long a breaker stays open before it is probed."
+        default=2, gt=0, description="How long a breaker stays open before it is probed."
     )
     breaker_successes: int = Field(default=1, ge=1, description="Successes in a row that close a breaker again.")
 
