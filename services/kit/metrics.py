@@ -18,5 +18,12 @@ EVENTS_REPEATED = Counter("dsm_events_repeated", "Events that had been applied b
 DEAD_LETTERS = Counter("dsm_dead_letters", "Events given up.", ["service", "consumer"])
 CONSUMER_PENDING = Gauge("dsm_consumer_pending", "Events not delivered yet.", ["service", "consumer"])
 SAGAS = Counter("dsm_sagas", "Sagas ended.", ["service", "kind", "outcome"])
+SPANS = Counter("dsm_spans", "Spans of traces, sent to the collector or lost.", ["outcome"])
 POOL_IN_USE = Gauge("dsm_pool_in_use", "Database connections in use.", ["service"])
 POOL_WAITING = Gauge("dsm_pool_waiting", "Calls waiting for a database connection.", ["service"])
+TLS_EXPIRY = Gauge(
+    "dsm_tls_certificate_expiry_seconds", "Unix time until which the certificates of a file are valid.", ["file"]
+)
+TLS_RELOAD_FAILURES = Counter(
+    "dsm_tls_reload_failures", "Changed TLS files that could not be used; the last ones stay."
+)

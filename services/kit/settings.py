@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "DSM_"
 # Read by others than the services: the command line's own wishes.
-_FOREIGN = {"DSM_TARGET", "DSM_DATA_DIR", "DSM_POSTGRES_URL", "DSM_DEBUG"}
+_FOREIGN = {"DSM_TLS_CA", "DSM_TLS_CERT", "DSM_TLS_KEY", "DSM_TARGET", "DSM_DATA_DIR", "DSM_POSTGRES_URL", "DSM_DEBUG"}
 
 
 class SettingsError(Exception):
@@ -63,6 +63,13 @@ class ProcessSettings(Settings):
     trace_sample_ratio: float = Field(
         default=1, ge=0, le=1, description="Share of the traces that begin here to record; others say it themselves."
     )
+    tls_cert_file: str = Field(
+        default="", description="Certificate (PEM, with intermediates) to serve gRPC with over TLS; empty = plaintext."
+    )
+    tls_key_file: str = Field(default="", description="Its private key (PEM, RSA or EC on P-256 or P-384).")
+    tls_client_ca_file: str = Field(
+        default="", description="CA (PEM) of which clients must show a certificate (mTLS); empty = anybody may connect."
+    )
     reflection: bool = Field(default=True, description="Answer gRPC reflection.")
     failpoints: str = Field(default="", description="Places where to fail, for tests only; see kit/failpoint.py.")
 
@@ -79,13 +86,25 @@ class ServiceSettings(Settings):
         default=2, gt=0, description="How long a breaker stays open before it is probed."
     )
     breaker_successes: int = Field(default=1, ge=1, description="Successes in a row that close a breaker again.")
+    client_ca_file: str = Field(
+        default="",
+        description="CA (PEM) of the other services' certificates: they are called over TLS; empty = plaintext.",
+    )
+    client_cert_file: str = Field(default="", description="Certificate (PEM) to show to the other services (mTLS).")
+    client_key_file: str = Field(default="", description="Its private key (PEM, RSA or EC on P-256 or P-384).")
 
 
 class StatefulSettings(ServiceSettings):
     """What a service with a database and events needs besides."""
 
     database_url: str = Field(description="PostgreSQL, for example postgresql://user:password@host:5432/dsm_backlog.")
-    nats_url: str = Field(description="NATS, for example nats://host:4222.")
+    nats_url: str = Field(description="NATS, for example nats://host:4222; tls://host:4222 never speaks without TLS.")
+    nats_ca_file: str = Field(
+        default="", description="CA (PEM) of the NATS server's certificate, else the system's; given = as with tls://."
+    )
+    nats_cert_file: str = Field(default="", description="Certificate (PEM) to show to NATS.")
+    nats_key_file: str = Field(default="", description="Its private key (PEM).")
+    nats_credentials_file: str = Field(default="", description="Credentials file (.creds) of the NATS user.")
     pool_size: int = Field(default=8, ge=1, le=200, description="Most connections to the database.")
     pool_timeout_seconds: float = Field(default=3, gt=0, description="Longest wait for a connection.")
     retention_hours: float = Field(default=7 * 24, gt=0, description="How long published events stay replayable.")
