@@ -66,8 +66,10 @@ async def _serve(
     every_second: Callable[[], None] | None,
     on_stop: Callable[[], None] | None,
 ) -> None:
+    from services.kit import trace
     from services.kit.server import Server
 
+    trace.start(assembly.process.otlp_endpoint, assembly.process.trace_sample_ratio)
     server = Server(assembly.build(), assembly.process)
     server.bind()
     done = asyncio.Event()
@@ -88,6 +90,7 @@ async def _serve(
     # A second Ctrl-C does not wait until everything is drained.
     loop.remove_signal_handler(signal.SIGINT)
     await server.stop()
+    await trace.stop()
 
 
 async def _when_ready(server: "Server", then: Callable[[], None]) -> None:

@@ -21,13 +21,14 @@ class RequestKey:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: what it is, on whose behalf, and until when (monotonic seconds; None = no limit)."""
+    """One call: what it is, on whose behalf, until when (monotonic seconds; None = no limit), and who works on it."""
 
     method: str = ""
     correlation_id: str = ""
     actor: str = ANONYMOUS
     deadline: float | None = None
     request_key: RequestKey | None = None
+    service: str = ""
     began: float = field(default_factory=time.monotonic)
 
     def remaining(self) -> float | None:

@@ -7,7 +7,7 @@ from dsm.common.v1 import options_pb2
 from dsm.events.v1 import event_pb2
 from google.protobuf.message import Message
 
-from services.kit import call
+from services.kit import call, trace
 
 _PAYLOADS = {
     field.name: field.message_type
@@ -41,6 +41,7 @@ def new_event(
         causation_id=at_hand.correlation_id,
         source_service=source,
         project_id=project_id,
+        traceparent=trace.cause_of(aggregate[1]),
     )
     event.event_time.FromDatetime(now)
     getattr(event, _FIELD_OF[payload.DESCRIPTOR.full_name]).CopyFrom(payload)

@@ -24,7 +24,7 @@ import uuid_utils
 from dsm.common.v1 import error_reason_pb2
 from google.protobuf.message import DecodeError, Message
 
-from services.kit import call, failpoint, metrics, status
+from services.kit import call, failpoint, metrics, status, trace
 from services.kit.admission import Admission
 from services.kit.call import ACTOR_HEADER, ANONYMOUS, CORRELATION_HEADER, Call, RequestKey
 from services.kit.database import CONFLICTS, AlreadyAnswered, Database
@@ -139,21 +139,26 @@ class Gate(grpc.aio.ServerInterceptor):
         async def handle(request: Message, context: Context) -> AsyncIterator[Any]:
             self._identify(method, context, None)
             began = time.monotonic()
-            try:
-                with self._streams:
-                    _validate(request)
-                    async for response in behaviour(request, context):
-                        yield response
-                _count(method, "OK", began)
-            except asyncio.CancelledError:
-                _count(method, "CANCELLED", began)
-                raise
-            except Exception as error:
-                await self._fail(method, context, error, began)
+            with _traced(method, context):
+                try:
+                    with self._streams:
+                        _validate(request)
+                        async for response in behaviour(request, context):
+                            yield response
+                    _count(method, "OK", began)
+                except asyncio.CancelledError:
+                    _count(method, "CANCELLED", began)
+                    raise
+                except Exception as error:
+                    await self._fail(method, context, error, began)
 
         return handle
 
     async def _translate(self, method: str, context: Context, work: Callable[[], Awaitable[Any]]) -> Any:
+        with _traced(method, context):
+            return await self._answer(method, context, work)
+
+    async def _answer(self, method: str, context: Context, work: Callable[[], Awaitable[Any]]) -> Any:
         began = time.monotonic()
         try:
             with self._calls:
@@ -179,14 +184,28 @@ class Gate(grpc.aio.ServerInterceptor):
             actor=metadata.get(ACTOR_HEADER, ANONYMOUS)[:200],
             deadline=None if remaining is None else time.monotonic() + remaining,
             request_key=_request_key(method, request),
+            service=_service_of(method),
         )
         call.enter(at_hand)
         return at_hand
 
     async def _fail(self, method: str, context: Context, error: Exception, began: float) -> None:
         failure = _as_failure(method, error)
+        trace.current().failed(failure.code.name, failure.reason)
         _count(method, failure.code.name, began)
         await context.abort_with_status(status.to_status(failure))
+
+
+def _service_of(method: str) -> str:
+    """ "sprint" of "/dsm.sprint.v1.SprintService/GetSprint"."""
+    return method.split(".", 2)[1]
+
+
+def _traced(method: str, context: Context) -> trace.Span:
+    """The span of a call, in the caller's trace if it is in one."""
+    given: Any = context.invocation_metadata()
+    attributes = {"rpc.system.name": "grpc", "rpc.method": method[1:]}
+    return trace.follow(_service_of(method), method[1:], trace.Kind.SERVER, trace.header_of(given), attributes)
 
 
 def _nowhere(_: Any) -> Database | None:

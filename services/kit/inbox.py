@@ -6,7 +6,7 @@ counts as no try: its events wait.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, FetchTimeoutError
 
-from services.kit import call, failpoint, metrics
+from services.kit import call, failpoint, metrics, trace
 from services.kit.call import Call
 from services.kit.database import CONFLICTS, Database, WriteHandle
 from services.kit.errors import Unavailable
@@ -135,7 +135,7 @@ class Consumer:
 
     async def _take(self, messages: list[Msg]) -> None:
         try:
-            await self._apply([_decode(message.data) for message in messages])
+            await self._apply([_decode(message.data, message.headers) for message in messages])
             await failpoint.reach(failpoint.INBOX_BEFORE_ACK)
         except Unavailable:
             await asyncio.gather(*(message.nak(delay=1) for message in messages))
@@ -154,13 +154,27 @@ class Consumer:
 
     async def _apply(self, events: list[event_pb2.Event]) -> None:
         first = events[0]
-        call.enter(Call(correlation_id=first.correlation_id if len(events) == 1 else "", actor=first.actor))
-        for attempt in range(4):
-            try:
-                return await self._apply_once(events)
-            except CONFLICTS:
-                await asyncio.sleep(0.01 * 2**attempt)
-        return await self._apply_once(events)
+        correlation_id = first.correlation_id if len(events) == 1 else ""
+        call.enter(Call(correlation_id=correlation_id, actor=first.actor, service=self._database.service))
+        with trace.together([(_about(event), self._span(event)) for event in events]):
+            for attempt in range(4):
+                try:
+                    return await self._apply_once(events)
+                except CONFLICTS:
+                    await asyncio.sleep(0.01 * 2**attempt)
+            return await self._apply_once(events)
+
+    def _span(self, event: event_pb2.Event) -> trace.Span:
+        subject = subject_of(event)
+        attributes = {
+            "messaging.system": "nats",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": subject,
+            "messaging.message.id": event.event_id,
+            "messaging.consumer.group.name": self.name,
+        }
+        kind, name = trace.Kind.CONSUMER, f"apply {subject}"
+        return trace.follow(self._database.service, name, kind, event.traceparent, attributes)
 
     async def _apply_once(self, events: list[event_pb2.Event]) -> None:
         async with self._database.write(keyed=False) as tx:
@@ -212,7 +226,13 @@ async def _keep(messages: list[Msg]) -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def _decode(payload: bytes) -> event_pb2.Event:
+def _about(event: event_pb2.Event) -> str:
+    """What an event is about; those from outside need not name the aggregate."""
+    return event.aggregate_id or event.task_progressed.task_id
+
+
+def _decode(payload: bytes, headers: Mapping[str, str] | None = None) -> event_pb2.Event:
+    """The event, with the trace that its publishing belongs to. BadEvent if it is none."""
     try:
         event = event_pb2.Event.FromString(payload)
     except DecodeError as error:
@@ -223,4 +243,5 @@ def _decode(payload: bytes) -> event_pb2.Event:
         raise BadEvent("The event has no valid event_id.") from error
     if not subject_of(event):
         raise BadEvent("The event has no payload that is known here.")
+    event.traceparent = trace.given((headers or {}).get(trace.HEADER)) or trace.given(event.traceparent)
     return event

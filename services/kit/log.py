@@ -7,7 +7,7 @@ from typing import TextIO, cast
 
 import structlog
 
-from services.kit import call
+from services.kit import call, trace
 
 
 def configure(level: str, form: str) -> None:
@@ -53,4 +53,8 @@ def _with_call(_logger: object, _name: str, event: structlog.typing.EventDict) -
     at_hand = call.current()
     if at_hand.correlation_id:
         event.setdefault("request_id", at_hand.correlation_id)
+    if at_hand.service:
+        event.setdefault("service", at_hand.service)
+    if traceparent := trace.current().traceparent:
+        event["trace_id"], event["span_id"] = trace.ids(traceparent)
     return event

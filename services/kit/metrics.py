@@ -9,6 +9,12 @@ CALL_SECONDS = Histogram("dsm_call_seconds", "Time to answer a call.", ["method"
 CALLS_IN_FLIGHT = Gauge("dsm_calls_in_flight", "Calls being answered.")
 STREAMS_OPEN = Gauge("dsm_streams_open", "Streams of answers, such as watches, being sent.")
 CALLEE_CALLS = Counter("dsm_callee_calls", "Calls to other services.", ["service", "callee", "code"])
+CALLEE_SECONDS = Histogram(
+    "dsm_callee_seconds",
+    "Time of calls to other services, repetitions included.",
+    ["service", "callee"],
+    buckets=_LATENCY,
+)
 BREAKER_OPEN = Gauge("dsm_breaker_open", "1 while a breaker is open, 0.5 half-open.", ["service", "callee"])
 EVENTS_PUBLISHED = Counter("dsm_events_published", "Events acknowledged by the stream.", ["service"])
 OUTBOX_DEPTH = Gauge("dsm_outbox_depth", "Events committed and not published.", ["service"])

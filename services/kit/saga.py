@@ -17,7 +17,7 @@ import structlog
 from google.protobuf.message import Message
 from psycopg.rows import dict_row
 
-from services.kit import call, failpoint, metrics
+from services.kit import call, failpoint, metrics, trace
 from services.kit.call import Call, RequestKey
 from services.kit.database import CONFLICTS, AlreadyAnswered, Database, ReadHandle, Row, WriteHandle, jsonb
 from services.kit.errors import Aborted, Code, DsmError, RemoteError, Unavailable
@@ -143,6 +143,7 @@ class Sagas:
         """
         at_hand = call.current()
         caller = {"actor": at_hand.actor, "correlation_id": at_hand.correlation_id, "method": at_hand.method}
+        caller["traceparent"] = trace.current().traceparent
         if at_hand.request_key:
             caller |= {
                 "request_id": str(at_hand.request_key.request_id),
@@ -233,7 +234,12 @@ class Sagas:
         return task
 
     async def _drive(self, saga: Saga) -> Message | None:
-        call.enter(Call(f"saga/{saga.kind}", saga.caller["correlation_id"], saga.caller["actor"]))
+        service, parent = self._database.service, saga.caller.get("traceparent", "")
+        call.enter(Call(f"saga/{saga.kind}", saga.caller["correlation_id"], saga.caller["actor"], service=service))
+        with trace.follow(service, f"saga {saga.kind}", trace.Kind.INTERNAL, parent):
+            return await self._walk(saga)
+
+    async def _walk(self, saga: Saga) -> Message | None:
         definition = self._definitions[saga.kind]
         answer: Message | None = None
         if saga.status == "UNDOING":
@@ -241,7 +247,8 @@ class Sagas:
             return None
         for index in range(saga.step, len(definition.steps)):
             try:
-                saga, answer = await self._step(definition, saga, index)
+                with trace.span(self._database.service, f"{saga.kind}/{definition.steps[index].name}"):
+                    saga, answer = await self._step(definition, saga, index)
             except DsmError as error:
                 if not definition.undoable:
                     raise
