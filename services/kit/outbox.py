@@ -14,10 +14,11 @@ from typing import Any
 import nats.errors
 import psycopg
 import structlog
+from dsm.events.v1 import event_pb2
 from nats.js.errors import APIError, NoStreamResponseError, TooManyStalledMsgsError
 from psycopg.rows import dict_row, tuple_row
 
-from services.kit import failpoint, metrics
+from services.kit import failpoint, metrics, trace
 from services.kit.database import Database, WriteHandle
 from services.kit.events import stream_of, stream_subjects
 from services.kit.stream import Stream
@@ -153,22 +154,39 @@ class Relay:
 
     async def _send(self, batch: list[dict[str, Any]]) -> list[int]:
         js = self._stream.context
-        pending: list[tuple[int, asyncio.Future[Any]]] = []
+        pending: list[tuple[int, asyncio.Future[Any], trace.Span]] = []
         try:
             for row in batch:
                 await self._ensure(row["subject"])
+                span = self._span(row)
                 headers = {"Nats-Msg-Id": str(row["event_id"]), "Dsm-Type": row["subject"]}
+                if span.traceparent:
+                    headers[trace.HEADER] = span.traceparent
                 future = await js.publish_async(row["subject"], row["payload"], wait_stall=ACK_TIMEOUT, headers=headers)
-                pending.append((row["position"], future))
+                pending.append((row["position"], future, span))
         except _NATS_FAULTS as error:
             log.info("outbox.publish_failed", service=self._database.service, error=type(error).__name__)
         if pending:
-            await asyncio.wait([future for _, future in pending], timeout=ACK_TIMEOUT)
-        acknowledged = [position for position, future in pending if _acknowledged(future)]
+            await asyncio.wait([future for _, future, _ in pending], timeout=ACK_TIMEOUT)
+        acknowledged = [position for position, future, span in pending if _acknowledged(future, span)]
         if len(acknowledged) < len(batch):
             # The stream itself may be gone; look again before the next batch.
             self._ensured.clear()
         return acknowledged
+
+    def _span(self, row: dict[str, Any]) -> trace.Span:
+        """The span of a publishing, in the trace of what caused the event."""
+        parent = trace.given(event_pb2.Event.FromString(row["payload"]).traceparent)
+        if not parent:
+            return trace.Span()
+        attributes = {
+            "messaging.system": "nats",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": row["subject"],
+            "messaging.message.id": str(row["event_id"]),
+        }
+        name = f"publish {row['subject']}"
+        return trace.follow(self._database.service, name, trace.Kind.PRODUCER, parent, attributes)
 
     async def _ensure(self, subject: str) -> None:
         stream = stream_of(subject)
@@ -194,8 +212,12 @@ async def _try_lock(connection: psycopg.AsyncConnection[Any]) -> bool:
     return bool(row and row[0])
 
 
-def _acknowledged(future: asyncio.Future[Any]) -> bool:
-    if not future.done():
+def _acknowledged(future: asyncio.Future[Any], span: trace.Span) -> bool:
+    done = future.done()
+    if not done:
         future.cancel()
-        return False
-    return not future.cancelled() and future.exception() is None
+    acknowledged = done and not future.cancelled() and future.exception() is None
+    if not acknowledged:
+        span.failed("UNACKNOWLEDGED")
+    span.end()
+    return acknowledged
