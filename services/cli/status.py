@@ -79,7 +79,7 @@ def _database(it: pb.ServiceStatus) -> str:
     if database.pool_waiting:
         parts.append(f"{database.pool_waiting} wait for {database.pool_size} connections")
     if database.migration_revision != database.migration_head:
-        parts.append(f"at {database.migration_revision or 'none'}, needs {database.migration_head}")
+        parts.append(f"at {database.migration_revision or 'none'}, the code knows {database.migration_head}")
     return ", ".join(parts)
 
 

@@ -86,8 +86,9 @@ class AlreadyAnswered(Exception):
 class ReadHandle:
     """Reads, each in autocommit on a connection of its own. Functions that only read take this type."""
 
-    def __init__(self, database: "Database") -> None:
+    def __init__(self, database: "Database", *, any_schema: bool = False) -> None:
         self._database = database
+        self._any_schema = any_schema
 
     async def all(self, sql: str, params: Params | None = None, *, row: BaseRowFactory[T]) -> list[T]:
         """Every row."""
@@ -120,7 +121,7 @@ class ReadHandle:
         # A read may be repeated: a connection that died while it lay in the pool costs no error.
         for attempt in (1, 2):
             try:
-                async with self._database.connection() as connection:
+                async with self._database.connection(any_schema=self._any_schema) as connection:
                     cursor = connection.cursor(row_factory=row)
                     await cursor.execute(sql, params)
                     return await fetch(cursor)
@@ -196,6 +197,10 @@ class Database:
         self.service = service
         self.url = url
         self.read = ReadHandle(self)
+        # Reads also while the schema is not the code's: to see how far it is.
+        self.read_any_schema = ReadHandle(self, any_schema=True)
+        # Why the code cannot work on the database's schema; while there is a reason, nothing is read or written.
+        self.misfit = ""
         self._clock = clock
         self._away = False
         # Callers that wait for a connection. The pool's own count has those too that gave up meanwhile.
@@ -223,12 +228,19 @@ class Database:
         """Close every connection."""
         await self.pool.close()
 
+    def refuse_misfit(self) -> None:
+        """Raise DatabaseUnavailable while the code cannot work on the database's schema."""
+        if self.misfit:
+            raise DatabaseUnavailable(self.service, self.misfit)
+
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def connection(self, *, any_schema: bool = False) -> AsyncIterator[AsyncConnection[Any]]:
         """A connection in autocommit; what the driver says of an absent server becomes DatabaseUnavailable.
 
         Overloaded if too many wait for one already.
         """
+        if not any_schema:
+            self.refuse_misfit()
         if self._waiting >= self._most_waiting and not self._away:
             raise Overloaded("too many calls wait for the database", self._most_waiting)
         self._waiting += 1

@@ -102,12 +102,13 @@ class Unavailable(DsmError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The service's database cannot be reached."""
+    """The service's database cannot be reached, or (as `why` says) cannot be worked on."""
 
     reason = "DATABASE_UNAVAILABLE"
 
-    def __init__(self, service: str) -> None:
-        super().__init__(f"The database of the {service} service cannot be reached; try again.", service=service)
+    def __init__(self, service: str, why: str = "") -> None:
+        message = why or f"The database of the {service} service cannot be reached; try again."
+        super().__init__(message, service=service)
 
 
 class DependencyUnavailable(Unavailable):

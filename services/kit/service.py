@@ -1,6 +1,7 @@
 """A service: what its `main` puts together, and how it starts and stops."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from services.kit.callee import Callee
 from services.kit.database import Database
 from services.kit.errors import DatabaseUnavailable, DsmError, NotFound, Overloaded
 from services.kit.inbox import Apply, Consumer, Subscription
-from services.kit.migrate import current_revision, head_revision
+from services.kit.migrate import current_schema, head_revision
 from services.kit.outbox import Relay
 from services.kit.saga import Sagas
 from services.kit.settings import ServiceSettings, StatefulSettings
@@ -120,7 +121,8 @@ class StatefulService(Service):
         self.consumers: list[Consumer] = []
         self.sagas = Sagas(self._database, lease_seconds=settings.saga_lease_seconds)
         self.not_ready = ["The database has not answered yet."]
-        self.run(self._watch_database)
+        self._fit = asyncio.Event()
+        super().run(self._watch_database)
         self.run(self.relay.run)
         self.run(self._measure)
         self.run(self.watch.run)
@@ -130,6 +132,16 @@ class StatefulService(Service):
     def database(self) -> Database:
         """The service's own database."""
         return self._database
+
+    def run(self, background: Background) -> None:
+        """Keep something running, from when the database has a schema that the code can work on."""
+
+        @functools.wraps(background)
+        async def when_fit() -> None:
+            await self._fit.wait()
+            await background()
+
+        super().run(when_fit)
 
     def consume(self, stream: str, subjects: tuple[str, ...], apply: Apply) -> None:
         """Apply events of a stream, each once."""
@@ -151,6 +163,7 @@ class StatefulService(Service):
 
     async def start(self) -> None:
         """Connect in the background and start."""
+        self._database.misfit = self.not_ready[0]
         await self._database.open()
         self.stream.start()
         await super().start()
@@ -196,7 +209,7 @@ class StatefulService(Service):
     async def _database_faults(self, head: str) -> list[str]:
         try:
             async with asyncio.timeout(PING_SECONDS * 2):
-                revision = await current_revision(self._database.read)
+                schema = await current_schema(self._database.read_any_schema)
         except Overloaded:
             # Busy is not away; to turn everybody away would only move the load.
             return self.not_ready
@@ -204,10 +217,10 @@ class StatefulService(Service):
             return [error.message]
         except TimeoutError:
             return [DatabaseUnavailable(self.name).message]
-        # A newer one is right: it is made before the old code is replaced, which works with it.
-        if revision < head:
-            return [f"The database is at revision {revision or 'none'}, the code needs {head}: run `dsm migrate`."]
-        return []
+        self._database.misfit = misfit = schema.misfit(head)
+        if not misfit:
+            self._fit.set()
+        return [misfit] if misfit else []
 
 
 async def _keep(service: str, background: Background) -> None:

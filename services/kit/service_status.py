@@ -17,7 +17,7 @@ from services.kit.convert import from_time
 from services.kit.errors import DatabaseUnavailable, DsmError
 from services.kit.gate import Context
 from services.kit.inbox import Consumer
-from services.kit.migrate import current_revision, head_revision
+from services.kit.migrate import current_schema, head_revision
 from services.kit.service import Service, ServiceNotFound, StatefulService
 
 _BREAKERS = {
@@ -85,7 +85,7 @@ async def _database(service: StatefulService) -> pb.DatabaseStatus:
     )
     began = time.monotonic()
     with suppress(DsmError):
-        status.migration_revision = await current_revision(service.database.read)
+        status.migration_revision = (await current_schema(service.database.read_any_schema)).revision
         status.reachable = True
         status.latency_ms = (time.monotonic() - began) * 1000
     return status
