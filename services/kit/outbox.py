@@ -20,6 +20,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from services.kit import failpoint, metrics, trace
 from services.kit.database import Database, WriteHandle
+from services.kit.errors import DatabaseUnavailable
 from services.kit.events import stream_of, stream_subjects
 from services.kit.stream import Stream
 
@@ -77,11 +78,12 @@ class Relay:
         """Publish for ever."""
         while True:
             try:
+                self._database.refuse_misfit()
                 url = self._database.url
                 async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
                     await connection.execute(_SESSION)
                     await self._serve(connection)
-            except _LOST:
+            except (*_LOST, DatabaseUnavailable):
                 await asyncio.sleep(0.25)
             finally:
                 self.publishing = False
@@ -107,6 +109,8 @@ class Relay:
         self.publishing = True
         await connection.execute(f"LISTEN {_CHANNEL}")
         while True:
+            # Leaves the lock to a replica that knows the schema.
+            self._database.refuse_misfit()
             self._wake.clear()
             if not self._stream.connected:
                 # Keeps the session, and with it the lock.
