@@ -12,9 +12,11 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from services.kit import call, metrics, trace
 from services.kit.call import ACTOR_HEADER, CORRELATION_HEADER
+from services.kit.channel import open_channel
 from services.kit.errors import DeadlineExceeded, DependencyUnavailable
 from services.kit.settings import ServiceSettings
 from services.kit.status import error_info, from_rpc_error
+from services.kit.tls import PemFiles
 from services.kit.trace import Kind
 
 Response = TypeVar("Response")
@@ -35,13 +37,16 @@ _CHANNEL_OPTIONS = [
 class Callee:
     """One other service, as one service sees it. Holds the channel and the breaker."""
 
-    def __init__(self, caller: str, name: str, address: str, settings: ServiceSettings) -> None:
+    def __init__(
+        self, caller: str, name: str, address: str, settings: ServiceSettings, files: PemFiles | None = None
+    ) -> None:
+        """`files`: those of TLS; None = in plaintext."""
         self.name = name
         self._caller = caller
         self._address = address
         self._seconds = metrics.CALLEE_SECONDS.labels(caller, name)
         self._timeout = settings.call_timeout_seconds
-        self.channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self.channel = open_channel(address, files, _CHANNEL_OPTIONS)
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=settings.breaker_failures,
             reset_timeout=settings.breaker_reset_seconds,

@@ -9,9 +9,8 @@ import structlog
 from dsm.common.v1 import admin_service_pb2, admin_service_pb2_grpc, status_service_pb2, status_service_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
-from services.kit import failpoint
+from services.kit import failpoint, probes
 from services.kit.admin import AdminHandlers
 from services.kit.connections import too_many
 from services.kit.database import Database
@@ -19,6 +18,7 @@ from services.kit.gate import DatabaseOf, Gate
 from services.kit.service import Service, StatefulService
 from services.kit.service_status import StatusHandlers
 from services.kit.settings import ProcessSettings
+from services.kit.tls import server_credentials, server_files
 
 log = structlog.get_logger()
 
@@ -29,6 +29,8 @@ _COMMON = (_STATUS, _ADMIN)
 LIVENESS = "liveness"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+# How often files of TLS are looked at while nobody connects.
+_FILES_SECONDS = 1.0
 
 
 class ServerError(Exception):
@@ -41,6 +43,7 @@ class Server:
     def __init__(self, services: Sequence[Service], settings: ProcessSettings) -> None:
         self._services = services
         self._settings = settings
+        self._files = server_files(settings)
         if settings.failpoints:
             failpoint.arm(settings.failpoints, self._failpoints())
         self._admin = AdminHandlers(services)
@@ -52,7 +55,8 @@ class Server:
         )
         self._health = health.aio.HealthServicer()
         self._server = self._make_server()
-        self._watch: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
+        self._draining = False
         self.port = 0
         self.metrics_port = 0
 
@@ -71,16 +75,17 @@ class Server:
         await self._publish_health()
         await self._server.start()
         if self._settings.metrics_port >= 0:
-            httpd, _ = start_http_server(self._settings.metrics_port, self._settings.host)
-            self.metrics_port = httpd.server_port
-        self._watch = asyncio.create_task(self._watch_health())
+            checks = {probes.LIVE_PATH: probes.hung(asyncio.get_running_loop()), probes.READY_PATH: self._not_ready}
+            self.metrics_port = probes.serve(self._settings.host, self._settings.metrics_port, checks)
+        self._watching = [asyncio.create_task(self._watch_health()), asyncio.create_task(self._watch_files())]
         log.info("server.started", port=self.port, services=[service.name for service in self._services])
 
     async def stop(self) -> None:
         """Turn new calls away, let the running ones end, then stop every service."""
         log.info("server.draining")
-        if self._watch:
-            self._watch.cancel()
+        self._draining = True
+        for task in self._watching:
+            task.cancel()
         self._gate.drain()
         for service in self._services:
             service.drain()
@@ -140,7 +145,10 @@ class Server:
         """Take the port; ServerError if somebody else has it."""
         address = f"{self._settings.host}:{self._settings.port}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            if self._files:
+                self.port = self._server.add_secure_port(address, server_credentials(self._files))
+            else:
+                self.port = self._server.add_insecure_port(address)
         except RuntimeError:
             self.port = 0
         if not self.port:
@@ -151,6 +159,20 @@ class Server:
         while True:
             await asyncio.sleep(0.25)
             await self._publish_health()
+
+    async def _watch_files(self) -> None:
+        """Take changed files of TLS and tell of broken ones, also while nobody connects."""
+        files = [*([self._files] if self._files else []), *(it for service in self._services for it in service.files)]
+        while files:
+            await asyncio.sleep(_FILES_SECONDS)
+            for each in files:
+                await asyncio.to_thread(each.look)
+
+    def _not_ready(self) -> str:
+        """Why no calls are taken, in one line."""
+        if self._draining:
+            return "The server is draining."
+        return " ".join(f"{service.name}: {reason}" for service in self._services for reason in service.not_ready)
 
     async def _publish_health(self) -> None:
         """Under the gRPC name, the short name and, for all together, the empty name; LIVENESS whatever they are."""

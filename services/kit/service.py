@@ -23,6 +23,7 @@ from services.kit.outbox import Relay
 from services.kit.saga import Sagas
 from services.kit.settings import ServiceSettings, StatefulSettings
 from services.kit.stream import Stream
+from services.kit.tls import PemFiles, client_files
 from services.kit.watch import Watch
 
 log = structlog.get_logger()
@@ -65,6 +66,11 @@ class Service:
         self.describers: list[Callable[[status_service_pb2.ServiceStatus], Awaitable[None]]] = []
         # Compares what this service and another know of the same things; AdminService asks the service that has one.
         self.reconciler: Reconciler | None = None
+        # Files of TLS that the server looks at while it runs.
+        self.files: list[PemFiles] = []
+        if client := client_files(settings):
+            self.files.append(client)
+        self._client_files = client
         self._background: list[Background] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -79,7 +85,7 @@ class Service:
 
     def callee(self, name: str, address: str) -> Callee:
         """Another service that this one calls."""
-        callee = Callee(self.name, name, address, self.settings)
+        callee = Callee(self.name, name, address, self.settings, self._client_files)
         self.callees.append(callee)
         return callee
 

@@ -16,10 +16,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from pydantic import BaseModel
 
 from services.kit import metrics
-from services.kit.settings import PREFIX
+from services.kit.settings import PREFIX, ProcessSettings, ServiceSettings, Settings, StatefulSettings
 
 log = structlog.get_logger()
 
@@ -99,7 +98,7 @@ class PemFiles:
             )
         if key.public_key() != chain[0].public_key():
             raise TlsError(
-                f"{self.key.setting} names {self.key.path}, which is not the key of the certificate in {self.cert.path}."
+                f"{self.key.setting} names {self.key.path}, which is not the key of the certificate {self.cert.path}."
             )
         expiry = min(certificate.not_valid_after_utc for certificate in chain)
         metrics.TLS_EXPIRY.labels(self.cert.path).set(expiry.timestamp())
@@ -115,8 +114,28 @@ class PemFiles:
         return [file.path for file in (self.ca, self.cert, self.key) if file.path]
 
 
-def files_of(settings: BaseModel, ca: str, cert: str, key: str, *, any_key: bool = False) -> PemFiles:
-    """The files that these fields of the settings name."""
+def server_files(settings: ProcessSettings) -> PemFiles | None:
+    """The files to serve with; None = in plaintext."""
+    files = _files(settings, "tls_client_ca_file", "tls_cert_file", "tls_key_file")
+    if files.ca.path and not files.cert.path:
+        raise TlsError(f"{files.ca.setting} is set and {files.cert.setting} is not: without TLS no client is asked.")
+    return files if files.cert.path else None
+
+
+def client_files(settings: ServiceSettings) -> PemFiles | None:
+    """The files to call other services with; None = in plaintext."""
+    files = _files(settings, "client_ca_file", "client_cert_file", "client_key_file")
+    if files.cert.path and not files.ca.path:
+        raise TlsError(f"{files.cert.setting} is set and {files.ca.setting} is not: name the CA of who is called.")
+    return files if files.ca.path else None
+
+
+def nats_files(settings: StatefulSettings) -> PemFiles:
+    """The files to connect to NATS with, as far as there are any."""
+    return _files(settings, "nats_ca_file", "nats_cert_file", "nats_key_file", any_key=True)
+
+
+def _files(settings: Settings, ca: str, cert: str, key: str, *, any_key: bool = False) -> PemFiles:
     named = (PemFile(PREFIX + name.upper(), getattr(settings, name)) for name in (ca, cert, key))
     return PemFiles(*named, any_key=any_key)
 
