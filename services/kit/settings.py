@@ -7,11 +7,21 @@ missing, malformed or unknown stops the start with one sentence.
 from collections.abc import Mapping
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 PREFIX = "DSM_"
 # Read by others than the services: the command line's own wishes.
-_FOREIGN = {"DSM_TLS_CA", "DSM_TLS_CERT", "DSM_TLS_KEY", "DSM_TARGET", "DSM_DATA_DIR", "DSM_POSTGRES_URL", "DSM_DEBUG"}
+_FOREIGN = {
+    "DSM_TLS_CA",
+    "DSM_TLS_CERT",
+    "DSM_TLS_KEY",
+    "DSM_TOKEN",
+    "DSM_TOKEN_FILE",
+    "DSM_TARGET",
+    "DSM_DATA_DIR",
+    "DSM_POSTGRES_URL",
+    "DSM_DEBUG",
+}
 
 
 class SettingsError(Exception):
@@ -70,7 +80,30 @@ class ProcessSettings(Settings):
     tls_client_ca_file: str = Field(
         default="", description="CA (PEM) of which clients must show a certificate (mTLS); empty = anybody may connect."
     )
-    reflection: bool = Field(default=True, description="Answer gRPC reflection.")
+    jwt_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Secret, at least 32 bytes, that callers' HS256 tokens are verified with; this, jwt_secret_file or "
+        "jwt_jwks turns identity on. Better kept in a file.",
+    )
+    jwt_secret_file: str = Field(
+        default="", description="File that holds the secret instead; read again when it changes."
+    )
+    jwt_jwks: str = Field(
+        default="",
+        description="Public keys (JWKS) that callers' RS256 and ES256 tokens are verified with: https address or file.",
+    )
+    jwt_issuer: str = Field(default="", description="Issuer (iss) that tokens must name; empty = any.")
+    jwt_audience: str = Field(default="dsm", min_length=1, description="Audience (aud) that tokens must be meant for.")
+    rate_limit_per_second: float = Field(
+        default=0, ge=0, description="Calls a second that each caller may make in the long run; 0 = any number."
+    )
+    rate_limit_burst: int = Field(
+        default=0, ge=0, description="Calls that a caller may make at once before that counts; 0 = a second's worth."
+    )
+    reflection: bool = Field(
+        default=True, description="Answer gRPC reflection; with identity on, to callers with a token."
+    )
     failpoints: str = Field(default="", description="Places where to fail, for tests only; see kit/failpoint.py.")
 
 
@@ -92,6 +125,11 @@ class ServiceSettings(Settings):
     )
     client_cert_file: str = Field(default="", description="Certificate (PEM) to show to the other services (mTLS).")
     client_key_file: str = Field(default="", description="Its private key (PEM, RSA or EC on P-256 or P-384).")
+    service_token_file: str = Field(
+        default="",
+        description="Token with the role service to send to the other services; read again when it changes; empty = "
+        "one made with jwt_secret.",
+    )
 
 
 class StatefulSettings(ServiceSettings):
