@@ -16,7 +16,7 @@ SEED ?=
 MINUTES ?= 10
 SOURCES = $(wildcard services migrations tests scripts)
 
-.PHONY: help setup lock gen gen-check gen-clients check-clients chart check-deploy fmt lint test test-faults soak up down demo check bench clean
+.PHONY: help setup lock gen gen-check gen-clients check-clients docs chart check-deploy fmt lint test test-faults soak up down demo check bench clean
 
 help: ## Show this table
 	@awk 'BEGIN {FS = ":.*## "; print "make <verb> [ARGS=…]\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ gen-clients: $(VENV)/.dev ## Generate gen/typescript from proto/ (needs Node 20 
 check-clients: $(VENV)/.dev ## Check gen/typescript: up to date, type-checks, calls DSM (needs Node 20 and npm)
 	@$(BIN)/python -m scripts.clients --check
 	$(BIN)/pytest tests/clients/typescript.py $(ARGS)
+
+docs: $(VENV)/.dev ## Write the tables of docs/configuring.md from the settings
+	@$(BIN)/python -m scripts.configuration
 
 # --- image and chart --------------------------------------------------------------------------
 
