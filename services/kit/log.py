@@ -14,7 +14,7 @@ def configure(level: str, form: str) -> None:
     """Set up logging of the whole process; call once, at the start."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     # They retry by themselves and we report the state: their tracebacks would only repeat it.
-    for noisy in ("nats", "psycopg.pool", "psycopg"):
+    for noisy in ("nats", "psycopg.pool", "psycopg", "opentelemetry"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     renderer = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
