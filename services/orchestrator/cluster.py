@@ -14,13 +14,13 @@ from uuid import uuid4
 import aiohttp
 import structlog
 from dsm.common.v1 import status_service_pb2
-from kubernetes.aio.client import ApiClient, ApiException, BatchV1Api, Configuration, V1CronJob
+from kubernetes.aio.client import ApiClient, ApiException, BatchV1Api, Configuration, CoreV1Api, V1CronJob
 from kubernetes.aio.config import ConfigException, load_incluster_config
 
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import DsmError
-from services.orchestrator.convert.manifests import DIGEST, Template, manifest
+from services.orchestrator.convert.manifests import DIGEST, Owner, Template, manifest
 from services.orchestrator.domain.schedule import CronJob, CronJobState
 from services.orchestrator.store import schedules
 
@@ -31,7 +31,7 @@ TURN = "kubernetes-cron-jobs"
 TURN_SECONDS = 60.0
 ROUND_SECONDS = 45.0
 _PAGE = 250
-_NOT_FOUND, _CONFLICT, _SERVER_FAULT = 404, 409, 500
+_FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY, _SERVER_FAULT = 403, 404, 409, 429, 500
 _AWAY = "The Kubernetes API cannot be reached; tried again."
 _FOREIGN = "A CronJob of this name belongs to somebody else."
 
@@ -101,8 +101,9 @@ class Cluster:
     async def _level(self) -> None:
         wanted, now = await schedules.all_jobs(self._database.read), self._clock()
         try:
-            async with asyncio.timeout(ROUND_SECONDS), self._api() as api:
-                found = await self._reconcile(api, wanted, now)
+            async with asyncio.timeout(ROUND_SECONDS), self._connect() as connection:
+                owner = await self._owner(CoreV1Api(connection))
+                found = await self._reconcile(BatchV1Api(connection), wanted, owner, now)
             self._degraded = ""
         except (ClusterAway, TimeoutError) as error:
             reason = str(error) or _AWAY
@@ -115,14 +116,14 @@ class Cluster:
             await schedules.settle(tx, found)
 
     @asynccontextmanager
-    async def _api(self) -> AsyncIterator[BatchV1Api]:
+    async def _connect(self) -> AsyncIterator[ApiClient]:
         """A client with the credentials as they are now: tokens and certificates are replaced while a pod runs."""
         try:
             configuration = Configuration(host=self._api_url or None)
             if not self._api_url:
                 load_incluster_config(configuration)  # type: ignore[no-untyped-call]
             async with ApiClient(configuration) as connection:
-                yield BatchV1Api(connection)
+                yield connection
         except ConfigException as error:
             raise ClusterAway(f"There are no credentials for the Kubernetes API: {error}") from error
         except ApiException as error:
@@ -130,12 +131,30 @@ class Cluster:
         except (aiohttp.ClientError, OSError) as error:
             raise ClusterAway(_AWAY) from error
 
-    async def _reconcile(self, api: BatchV1Api, wanted: Sequence[CronJob], now: datetime) -> list[CronJob]:
+    async def _owner(self, api: CoreV1Api) -> Owner | None:
+        """The service account of the runs; None if there is none, or none that may be looked at."""
+        name = self._template.service_account
+        if not name:
+            return None
+        try:
+            account = await api.read_namespaced_service_account(name, self._template.namespace)
+        except ApiException as error:
+            if error.status in (_FORBIDDEN, _NOT_FOUND):
+                return None
+            raise
+        return Owner(name, account.metadata.uid) if account.metadata and account.metadata.uid else None
+
+    async def _reconcile(
+        self, api: BatchV1Api, wanted: Sequence[CronJob], owner: Owner | None, now: datetime
+    ) -> list[CronJob]:
         """Make what is there what is wanted; the cron jobs as they are now."""
         existing = {found.name: found for found in await self._existing(api)}
         for name in existing.keys() - {job.name for job in wanted}:
             await self._delete(api, name)
-        return [await self._put(api, job, existing.get(job.name), now) for job in wanted]
+        return [
+            await self._put(api, job, manifest(job, self._template, now, owner), existing.get(job.name), now)
+            for job in wanted
+        ]
 
     async def _existing(self, api: BatchV1Api) -> list[Found]:
         """Every CronJob of this installation."""
@@ -158,13 +177,14 @@ class Cluster:
                 raise
         log.info("kubernetes.cron_job_deleted", name=name)
 
-    async def _put(self, api: BatchV1Api, job: CronJob, existing: Found | None, now: datetime) -> CronJob:
-        body = manifest(job, self._template, now)
+    async def _put(
+        self, api: BatchV1Api, job: CronJob, body: dict[str, Any], existing: Found | None, now: datetime
+    ) -> CronJob:
         job = replace(job, next_run_time=job.timer.next_after(now))
         try:
             existing = await self._change(api, existing, body) if existing else await self._create(api, body)
         except ApiException as error:
-            if error.status is None or error.status >= _SERVER_FAULT:
+            if error.status is None or error.status == _TOO_MANY or error.status >= _SERVER_FAULT:
                 raise
             reason = f"Kubernetes refuses it: {error.status} {error.reason}."
             return replace(job, state=CronJobState.FAILED, state_reason=reason)
@@ -175,7 +195,13 @@ class Cluster:
     async def _change(self, api: BatchV1Api, existing: Found, body: dict[str, Any]) -> Found:
         if existing.is_as(body):
             return existing
-        changed = await api.replace_namespaced_cron_job(existing.name, self._template.namespace, _message(body))
+        try:
+            changed = await api.replace_namespaced_cron_job(existing.name, self._template.namespace, _message(body))
+        except ApiException as error:
+            if error.status != _NOT_FOUND:
+                raise
+            # Deleted since the list was made.
+            return await self._create(api, body)
         log.info("kubernetes.cron_job_changed", name=existing.name)
         return _found(changed)
 

@@ -13,7 +13,7 @@ from services.kit.settings import StatefulSettings
 from services.orchestrator import events
 from services.orchestrator.act import Actor
 from services.orchestrator.advisor import Advisor, keep_limit
-from services.orchestrator.convert.manifests import Template
+from services.orchestrator.convert.manifests import Template, read_pod
 from services.orchestrator.domain.decision import ModeConfig
 from services.orchestrator.domain.schedule import Keeping, MissedRuns, Policy, Runner
 from services.orchestrator.forecasting import Forecaster
@@ -85,6 +85,11 @@ class OrchestratorSettings(StatefulSettings):
         pattern="^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
         description="Tells the CronJobs of installations apart.",
     )
+    cron_job_pod_file: str = Field(
+        default="",
+        description="JSON file with the spec of the runs' pod, for what the other settings cannot say (tokens, "
+        "certificates, nodes): only the arguments of its first container are replaced; empty = made of the others.",
+    )
     cron_job_image: str = Field(
         default="", validate_default=True, description="Image that the CronJobs run: the one with the dsm command."
     )
@@ -104,7 +109,8 @@ class OrchestratorSettings(StatefulSettings):
     @field_validator("cron_job_image")
     @classmethod
     def _image_is_named(cls, image: str, info: ValidationInfo) -> str:
-        if not image and info.data.get("schedule_runner") is Runner.KUBERNETES:
+        named = image or info.data.get("cron_job_pod_file")
+        if not named and info.data.get("schedule_runner") is Runner.KUBERNETES:
             raise ValueError("must name an image for schedule_runner = KUBERNETES")
         return image
 
@@ -200,6 +206,7 @@ def _keep_cluster(service: StatefulService, settings: OrchestratorSettings, poli
         cpu=settings.cron_job_cpu,
         memory=settings.cron_job_memory,
         policy=policy,
+        pod=read_pod(settings.cron_job_pod_file) if settings.cron_job_pod_file else {},
     )
     cluster = Cluster(
         service.database,

@@ -1,11 +1,14 @@
 """The CronJob of Kubernetes that holds the daily scrums of one sprint."""
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from services.kit.settings import SettingsError
 from services.orchestrator.domain.schedule import CronJob, Policy, kubernetes_schedule
 
 # What marks a CronJob as the orchestrator's: nothing else is ever changed or deleted.
@@ -14,11 +17,13 @@ DIGEST = "dsm/digest"
 _BACKOFF_LIMIT = 3
 _ACTIVE_SECONDS = 300
 _KEPT_SUCCEEDED, _KEPT_FAILED = 1, 3
+# Of deploy/Dockerfile.
+_USER = 10001
 
 
 @dataclass(frozen=True)
 class Template:
-    """What all CronJobs of an installation have in common."""
+    """What all CronJobs of an installation have in common. `pod` is a pod's spec that holds the rest, or empty."""
 
     namespace: str
     instance: str
@@ -29,6 +34,7 @@ class Template:
     cpu: str
     memory: str
     policy: Policy
+    pod: dict[str, Any]
 
     @property
     def labels(self) -> dict[str, str]:
@@ -46,7 +52,31 @@ class Template:
         return ",".join(f"{name}={value}" for name, value in self.labels.items())
 
 
-def manifest(job: CronJob, template: Template, now: datetime) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Owner:
+    """The service account of the runs. Kubernetes deletes the CronJobs when it is gone, as after an uninstall."""
+
+    name: str
+    uid: str
+
+    @property
+    def reference(self) -> dict[str, str]:
+        """As an object names who owns it."""
+        return {"apiVersion": "v1", "kind": "ServiceAccount", "name": self.name, "uid": self.uid}
+
+
+def read_pod(path: str) -> dict[str, Any]:
+    """The spec of a pod from a JSON file; SettingsError if it is none, or if it has no container."""
+    try:
+        pod = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"DSM_CRON_JOB_POD_FILE {path} cannot be read as JSON: {error}.") from error
+    if not isinstance(pod, dict) or not pod.get("containers"):
+        raise SettingsError(f"DSM_CRON_JOB_POD_FILE {path} is no spec of a pod: it has no containers.")
+    return pod
+
+
+def manifest(job: CronJob, template: Template, now: datetime, owner: Owner | None = None) -> dict[str, Any]:
     """The CronJob: one run at a time, nothing but the call, as little right as there is.
 
     After the last day of the sprint, which waits to be closed, it is suspended. Its digest tells whether it is as it
@@ -70,7 +100,8 @@ def manifest(job: CronJob, template: Template, now: datetime) -> dict[str, Any]:
             },
         },
     }
-    digest = hashlib.sha256(json.dumps([labels, spec], sort_keys=True).encode()).hexdigest()
+    owned = {"ownerReferences": [owner.reference]} if owner else {}
+    digest = hashlib.sha256(json.dumps([labels, owned, spec], sort_keys=True).encode()).hexdigest()
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -79,24 +110,38 @@ def manifest(job: CronJob, template: Template, now: datetime) -> dict[str, Any]:
             "namespace": template.namespace,
             "labels": labels,
             "annotations": {DIGEST: digest},
+            **owned,
         },
         "spec": spec,
     }
 
 
 def _pod(job: CronJob, template: Template) -> dict[str, Any]:
+    pod = copy.deepcopy(template.pod) or _plain_pod(template)
+    pod["containers"][0]["args"] = ["scrum", job.sprint_id, "--scheduled", "--json"]
+    return pod
+
+
+def _plain_pod(template: Template) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         # It calls the sprint service, not Kubernetes.
         "automountServiceAccountToken": False,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        # Else a Service of the namespace could be taken for a setting: one named dsm makes DSM_PORT.
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "containers": [
             {
                 "name": "daily-scrum",
                 "image": template.image,
                 "imagePullPolicy": template.pull_policy,
-                "command": ["dsm", "scrum", job.sprint_id],
-                "args": ["--scheduled", "--json", "--target", template.sprint_address],
+                "command": ["dsm"],
+                "env": [{"name": "DSM_SPRINT_ADDRESS", "value": template.sprint_address}],
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
@@ -106,7 +151,9 @@ def _pod(job: CronJob, template: Template) -> dict[str, Any]:
                     "requests": {"cpu": template.cpu, "memory": template.memory},
                     "limits": {"memory": template.memory},
                 },
+                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
             }
         ],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
     return pod | ({"serviceAccountName": template.service_account} if template.service_account else {})

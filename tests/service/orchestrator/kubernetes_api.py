@@ -1,7 +1,8 @@
-"""A small API server of Kubernetes: CronJobs of batch/v1 over HTTP, with labels, pages, conflicts and refusals."""
+"""A small API server of Kubernetes: CronJobs and service accounts over HTTP: labels, pages, conflicts, refusals."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,12 @@ from aiohttp import web
 from services.local.process import choose_port
 
 _PATH = "/apis/batch/v1/namespaces/{namespace}/cronjobs"
+_ACCOUNT = "/api/v1/namespaces/{namespace}/serviceaccounts/{account}"
 
 
 @dataclass
 class FakeKubernetes:
-    """Keeps CronJobs in memory. `refuse` maps a verb to the status that it is answered with."""
+    """Keeps CronJobs in memory. `refuse` maps a verb to the status that it is answered with; 0 = never answered."""
 
     port: int = field(default_factory=lambda: choose_port(0, 0))
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -22,6 +24,10 @@ class FakeKubernetes:
     calls: list[str] = field(default_factory=list)
     # Left out of lists, as what another client makes right after.
     hidden: set[str] = field(default_factory=set)
+    # Deleted once they were listed, as by somebody at that moment.
+    fleeting: set[str] = field(default_factory=set)
+    # Service accounts, with their uids.
+    accounts: dict[str, str] = field(default_factory=dict)
     page: int = 2
     _runner: web.AppRunner | None = None
 
@@ -36,6 +42,7 @@ class FakeKubernetes:
         app.router.add_get(_PATH + "/{name}", self._read)
         app.router.add_put(_PATH + "/{name}", self._replace)
         app.router.add_delete(_PATH + "/{name}", self._delete)
+        app.router.add_get(_ACCOUNT, self._account)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -51,8 +58,11 @@ class FakeKubernetes:
     @web.middleware
     async def _gate(self, request: web.Request, handler: Any) -> web.StreamResponse:
         verb = request.method if "name" in request.match_info or request.method == "POST" else "LIST"
+        verb = "ACCOUNT" if "account" in request.match_info else verb
         self.calls.append(verb)
         if verb in self.refuse:
+            if not self.refuse[verb]:
+                await asyncio.Event().wait()
             return _status(self.refuse[verb], "Refused")
         response: web.StreamResponse = await handler(request)
         return response
@@ -68,10 +78,20 @@ class FakeKubernetes:
         ]
         begin = int(request.query.get("continue", "0"))
         end = begin + min(self.page, int(request.query.get("limit", "500")))
+        for _, name in [key for key in self.objects if key[1] in self.fleeting]:
+            del self.objects[(request.match_info["namespace"], name)]
+            self.fleeting.discard(name)
         metadata = {"resourceVersion": "1"} | ({"continue": str(end)} if end < len(items) else {})
         return web.json_response(
             {"apiVersion": "batch/v1", "kind": "CronJobList", "metadata": metadata, "items": items[begin:end]}
         )
+
+    async def _account(self, request: web.Request) -> web.Response:
+        name = request.match_info["account"]
+        if name not in self.accounts:
+            return _status(404, "NotFound")
+        metadata = {"name": name, "namespace": request.match_info["namespace"], "uid": self.accounts[name]}
+        return web.json_response({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
 
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()

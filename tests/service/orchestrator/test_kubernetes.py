@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from dsm.sprint.v1 import sprint_service_pb2
 
 from services.kit.settings import SettingsError, load
 from services.local.stack import Stack
+from services.orchestrator import cluster as kubernetes_cluster
+from services.orchestrator.convert.manifests import Template, manifest, read_pod
+from services.orchestrator.domain.schedule import CronJob, CronJobState, Policy, Timer
 from services.orchestrator.main import SETTINGS
 from tests.harness import World, eventually, make_world
 from tests.service.orchestrator.kubernetes_api import FakeKubernetes
@@ -120,11 +124,13 @@ async def test_a_cron_job_is_made_and_valid(cluster: Cluster) -> None:
     pod = spec["jobTemplate"]["spec"]["template"]["spec"]
     assert (pod["restartPolicy"], pod["serviceAccountName"]) == ("Never", "dsm-jobs")
     assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     [container] = pod["containers"]
     assert container["image"] == "registry.example/dsm:1.0.0"
-    assert container["command"] == ["dsm", "scrum", "K8S-MADE-S01"]
-    assert "sprint.team.svc:7600" in container["args"]
+    assert container["command"] == ["dsm"]
+    assert container["args"] == ["scrum", "K8S-MADE-S01", "--scheduled", "--json"]
+    assert container["env"] == [{"name": "DSM_SPRINT_ADDRESS", "value": "sprint.team.svc:7600"}]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert container["resources"]["limits"]["memory"]
@@ -143,8 +149,8 @@ async def test_what_the_cron_job_runs_holds_the_scrum(cluster: Cluster) -> None:
     [container] = pod["containers"]
     command = [Path(sys.executable).with_name(container["command"][0]), *container["command"][1:], *container["args"]]
     # The sprint service alone, as its address in the cluster; today may be a day off.
-    command[-1] = cluster.dsm.world.environ("orchestrator")["DSM_SPRINT_ADDRESS"]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
+    environ |= {it["name"]: cluster.dsm.world.environ("orchestrator")[it["name"]] for it in container["env"]}
     ran = await asyncio.to_thread(subprocess.run, command, env=environ, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
     await cluster.dsm.sprints.CloseSprint(sprint_service_pb2.CloseSprintRequest(sprint_id="K8S-RUNS-S01"))
@@ -152,11 +158,66 @@ async def test_what_the_cron_job_runs_holds_the_scrum(cluster: Cluster) -> None:
     assert late.returncode == 0, late.stderr
 
 
+def _template(**more: Any) -> Template:
+    given: dict[str, Any] = {
+        "namespace": NAMESPACE,
+        "instance": "dsm",
+        "image": "registry.example/dsm:1.0.0",
+        "pull_policy": "Always",
+        "sprint_address": "sprint:7600",
+        "service_account": "",
+        "cpu": "100m",
+        "memory": "256Mi",
+        "policy": Policy(),
+        "pod": {},
+    }
+    return Template(**(given | more))
+
+
+_JOB = CronJob(
+    sprint_id="SHOP-S01",
+    project_id="SHOP",
+    name="run-dailyscrum-shop-s01",
+    timer=Timer("0 14 * * 1-5", "Europe/Berlin"),
+    create_time=datetime(2026, 1, 5, tzinfo=UTC),
+    state=CronJobState.PENDING,
+)
+
+
+def test_a_pod_of_a_file_is_taken_but_for_its_arguments(tmp_path: Path) -> None:
+    given = {
+        "restartPolicy": "Never",
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+        "containers": [{"name": "daily-scrum", "image": "registry.example/dsm:2.0.0", "args": ["--help"]}],
+    }
+    file = tmp_path / "pod.json"
+    file.write_text(json.dumps(given))
+    pod = read_pod(str(file))
+    for sprint_id in ("SHOP-S01", "SHOP-S02"):
+        made = manifest(replace(_JOB, sprint_id=sprint_id), _template(pod=pod), _JOB.create_time)
+        kubernetes_validate.validate(made, "1.37", strict=True)
+        spec = made["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert spec["containers"][0].pop("args") == ["scrum", sprint_id, "--scheduled", "--json"]
+        assert spec | {"containers": given["containers"]} == given
+    assert pod == given
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"containers": []}', "\x00"])
+def test_a_file_that_is_no_pod_stops_the_start(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "pod.json"
+    with pytest.raises(SettingsError, match="DSM_CRON_JOB_POD_FILE"):
+        read_pod(str(file))
+    file.write_text(text)
+    with pytest.raises(SettingsError, match="DSM_CRON_JOB_POD_FILE"):
+        read_pod(str(file))
+
+
 def test_without_an_image_the_service_does_not_start() -> None:
     environ = {f"DSM_{name.upper()}_ADDRESS": "localhost:1" for name in NEIGHBOURS}
     environ |= {"DSM_DATABASE_URL": "postgresql://x", "DSM_NATS_URL": "nats://x", "DSM_SCHEDULE_RUNNER": "KUBERNETES"}
     with pytest.raises(SettingsError, match="CRON_JOB_IMAGE"):
         load(SETTINGS, environ, "orchestrator")
+    load(SETTINGS, environ | {"DSM_CRON_JOB_POD_FILE": "/etc/dsm/pod.json"}, "orchestrator")
 
 
 # --- level by level ---------------------------------------------------------------------------
@@ -181,9 +242,44 @@ async def test_deleted_by_hand_it_is_healed(cluster: Cluster) -> None:
     cluster.manifest("K8S-HEAL")["spec"]["suspend"] = True
     await eventually(lambda: cluster.manifest("K8S-HEAL")["spec"]["suspend"] is False)
     await cluster.rounds()
-    written = len([call for call in cluster.api.calls if call != "LIST"])
+    cluster.api.calls.clear()
     await cluster.rounds()
-    assert len([call for call in cluster.api.calls if call != "LIST"]) == written
+    assert set(cluster.api.calls) == {"LIST", "ACCOUNT"}
+
+
+async def test_they_belong_to_the_service_account_of_the_runs(cluster: Cluster) -> None:
+    await cluster.dsm.project("K8S-OWNER")
+    await cluster.dsm.orchestrate("K8S-OWNER")
+    await cluster.is_("K8S-OWNER", ACTIVE)
+    assert "ownerReferences" not in cluster.manifest("K8S-OWNER")["metadata"]
+
+    def owners() -> Any:
+        return cluster.manifest("K8S-OWNER")["metadata"].get("ownerReferences")
+
+    cluster.api.accounts["dsm-jobs"] = "uid-1"
+    owner = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "dsm-jobs", "uid": "uid-1"}
+    await eventually(lambda: owners() == [owner])
+    # Made anew, it is another one: Kubernetes would delete what the first one owns.
+    cluster.api.accounts["dsm-jobs"] = "uid-2"
+    await eventually(lambda: owners() == [owner | {"uid": "uid-2"}])
+    # It need not be allowed to look.
+    cluster.api.refuse = {"ACCOUNT": 403}
+    await eventually(lambda: owners() is None)
+    await cluster.is_("K8S-OWNER", ACTIVE)
+    cluster.api.refuse = {}
+    cluster.api.accounts.clear()
+
+
+async def test_deleted_while_it_is_changed_it_is_made(cluster: Cluster) -> None:
+    await cluster.dsm.project("K8S-FLEET")
+    await cluster.dsm.orchestrate("K8S-FLEET")
+    await cluster.is_("K8S-FLEET", ACTIVE)
+    cluster.api.fleeting.add(cluster.name("K8S-FLEET"))
+    cluster.manifest("K8S-FLEET")["spec"]["suspend"] = True
+    await eventually(lambda: not cluster.api.fleeting)
+    await eventually(lambda: cluster.name("K8S-FLEET") in cluster.api.names())
+    assert cluster.manifest("K8S-FLEET")["spec"]["suspend"] is False
+    assert (await cluster.job("K8S-FLEET")).state == ACTIVE
 
 
 async def test_another_schedule_changes_it(cluster: Cluster) -> None:
@@ -239,6 +335,16 @@ async def test_one_that_another_process_made_meanwhile_is_ours(cluster: Cluster)
     cluster.api.hidden.clear()
 
 
+async def test_too_many_requests_are_no_refusal(cluster: Cluster) -> None:
+    await cluster.dsm.project("K8S-BUSY")
+    cluster.api.refuse = {"POST": 429}
+    await cluster.dsm.orchestrate("K8S-BUSY")
+    await cluster.rounds()
+    assert (await cluster.job("K8S-BUSY")).state == PENDING
+    cluster.api.refuse = {}
+    await cluster.is_("K8S-BUSY", ACTIVE)
+
+
 async def test_what_kubernetes_refuses_says_why(cluster: Cluster) -> None:
     await cluster.dsm.project("K8S-REFUSED")
     cluster.api.refuse = {"POST": 422}
@@ -261,7 +367,7 @@ async def _degraded(cluster: Cluster) -> list[str]:
 
 
 def _with(cluster: Cluster, how: str) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
-    """How the API goes away, and how it comes back."""
+    """How the API goes away, and how it comes back; 0 is an API that never answers."""
 
     async def refuse() -> None:
         cluster.api.refuse = {"LIST": int(how)}
@@ -272,8 +378,9 @@ def _with(cluster: Cluster, how: str) -> tuple[Callable[[], Awaitable[None]], Ca
     return (cluster.api.stop, cluster.api.start) if how == "down" else (refuse, allow)
 
 
-@pytest.mark.parametrize("how", ["down", "500", "403"])
-async def test_the_api_may_be_away(cluster: Cluster, how: str) -> None:
+@pytest.mark.parametrize("how", ["down", "500", "429", "403", "0"])
+async def test_the_api_may_be_away(cluster: Cluster, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes_cluster, "ROUND_SECONDS", 1.0)
     leave, come_back = _with(cluster, how)
     before, after = f"K8S-B{how.upper()}", f"K8S-A{how.upper()}"
     await cluster.dsm.project(before)
