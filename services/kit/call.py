@@ -7,6 +7,7 @@ from uuid import UUID
 
 CORRELATION_HEADER = "x-request-id"
 ACTOR_HEADER = "x-dsm-actor"
+TOKEN_HEADER = "authorization"
 ANONYMOUS = "anonymous"
 
 

@@ -7,21 +7,26 @@ from typing import Any, TypeVar
 
 import grpc
 import pybreaker
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from services.kit import call, metrics, trace
-from services.kit.call import ACTOR_HEADER, CORRELATION_HEADER
+from services.kit.call import ACTOR_HEADER, CORRELATION_HEADER, TOKEN_HEADER
 from services.kit.channel import open_channel
 from services.kit.errors import DeadlineExceeded, DependencyUnavailable
 from services.kit.settings import ServiceSettings
 from services.kit.status import error_info, from_rpc_error
 from services.kit.tls import PemFiles
+from services.kit.tokens import TokenOf, no_token, token_in
 from services.kit.trace import Kind
+
+log = structlog.get_logger()
 
 Response = TypeVar("Response")
 
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_NOT_TRUSTED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _ATTEMPTS = 3
 _CHANNEL_OPTIONS = [
     # Calls are spread over the replicas, where the name of a service gives the addresses of all.
@@ -46,6 +51,8 @@ class Callee:
         self._address = address
         self._seconds = metrics.CALLEE_SECONDS.labels(caller, name)
         self._timeout = settings.call_timeout_seconds
+        # Who this service is to the other; without a file the server gives its own where it has the means.
+        self.own_token: TokenOf = token_in(settings.service_token_file) if settings.service_token_file else no_token
         self.channel = open_channel(address, files, _CHANNEL_OPTIONS)
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=settings.breaker_failures,
@@ -92,6 +99,10 @@ class Callee:
             raise DependencyUnavailable(self.name, name, "open") from None
         except grpc.aio.AioRpcError as error:
             self._count(error.code().name)
+            if error.code() in _NOT_TRUSTED:
+                # A fault of this installation, not of the caller, whose own token was good.
+                log.error("callee.does_not_trust_us", service=self.name, method=name, code=error.code().name)
+                raise DependencyUnavailable(self.name, name, self.breaker_state) from None
             if not _is_away(error):
                 raise from_rpc_error(error) from None
             remaining = call.current().remaining()
@@ -127,7 +138,7 @@ class Callee:
         ):
             with attempt:
                 left = max(0.001, until - time.monotonic())
-                return await method(request, timeout=left, metadata=_metadata(self._caller))
+                return await method(request, timeout=left, metadata=_metadata(self._caller, self.own_token()))
         raise AssertionError("unreachable")
 
     def _limit(self, timeout: float | None) -> float:
@@ -143,10 +154,12 @@ class Callee:
         metrics.BREAKER_OPEN.labels(self._caller, self.name).set(level)
 
 
-def _metadata(caller: str) -> list[tuple[str, str]]:
+def _metadata(caller: str, token: str) -> list[tuple[str, str]]:
     at_hand = call.current()
     actor = at_hand.actor if at_hand.method else f"service:{caller}"
     headers = [(ACTOR_HEADER, actor)]
+    if token:
+        headers.append((TOKEN_HEADER, f"Bearer {token}"))
     if traceparent := trace.current().traceparent:
         headers.append((trace.HEADER, traceparent))
     return [*headers, (CORRELATION_HEADER, at_hand.correlation_id)] if at_hand.correlation_id else headers

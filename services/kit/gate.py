@@ -2,10 +2,11 @@
 
 1. translate: whatever is raised below becomes exactly one google.rpc.Status with one ErrorInfo; a metric follows.
 2. admit: a draining or overfull server turns the call away before it costs anything.
-3. validate: the contract's own rules (protovalidate); the handler sees only well-formed requests.
-4. identify: correlation id, actor, deadline and request_id, now known to be well-formed, become the call at hand.
-5. answer once: a request_id that was answered gets its first answer.
-6. repeat: a transaction that PostgreSQL asked to repeat is repeated, a few times.
+3. guard, where identity or a rate limit is on: the token's caller, the caller's rate, the role that the call needs.
+4. validate: the contract's own rules (protovalidate); the handler sees only well-formed requests.
+5. identify: correlation id, actor, deadline and request_id, now known to be well-formed, become the call at hand.
+6. answer once: a request_id that was answered gets its first answer, if the same caller asks.
+7. repeat: a transaction that PostgreSQL asked to repeat is repeated, a few times.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ from services.kit.errors import (
     RequestIdReused,
     Unavailable,
 )
+from services.kit.guard import Guard, actor_of
+from services.kit.identity import Caller, TokenExpired
 
 log = structlog.get_logger()
 
@@ -70,8 +73,11 @@ class Gate(grpc.aio.ServerInterceptor):
         max_concurrent_calls: int,
         max_open_streams: int,
         default_deadline: float,
+        guard: Guard | None = None,
     ) -> None:
+        """`guard`: who may pass; None = everybody."""
         self._databases = databases
+        self._guard = guard
         self._calls = Admission("too many calls in flight", max_concurrent_calls, metrics.CALLS_IN_FLIGHT)
         # Apart from the calls: those who only watch must not keep others from working.
         self._streams = Admission("too many streams open", max_open_streams, metrics.STREAMS_OPEN)
@@ -92,6 +98,8 @@ class Gate(grpc.aio.ServerInterceptor):
         if method in self._handlers:
             return self._handlers[method]
         handler = await continuation(handler_call_details)
+        if handler is not None and self._guard and method.startswith("/grpc.reflection."):
+            return self._known_callers_only(method, handler)
         # None: no such method, which gRPC answers itself. Health and reflection keep their own manners.
         if handler is None or not method.startswith("/dsm."):
             return handler
@@ -116,8 +124,9 @@ class Gate(grpc.aio.ServerInterceptor):
 
         async def handle(request: Message, context: Context) -> Any:
             async def answer() -> Any:
+                caller = await self._guard.admit(method, context, request) if self._guard else None
                 _validate(request)
-                at_hand = self._identify(method, context, request)
+                at_hand = self._identify(method, context, request, caller)
                 async with asyncio.timeout(at_hand.remaining()):
                     return await _answer_once(behaviour, request, context, database_of(request), at_hand)
 
@@ -128,8 +137,14 @@ class Gate(grpc.aio.ServerInterceptor):
     def _stream_unary(self, method: str, behaviour: Behaviour) -> Behaviour:
         async def handle(requests: AsyncIterator[Message], context: Context) -> Any:
             async def answer() -> Any:
-                self._identify(method, context, None)
-                return await behaviour(_validated(requests), context)
+                caller, messages = None, requests
+                if self._guard:
+                    # Nothing is waited for that a stranger says.
+                    caller = await self._guard.authenticate(context)
+                    first, messages = await _first_of(requests)
+                    self._guard.authorize(caller, method, first)
+                self._identify(method, context, None, caller)
+                return await behaviour(_validated(messages), context)
 
             return await self._translate(method, context, answer)
 
@@ -137,13 +152,15 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _unary_stream(self, method: str, behaviour: Behaviour) -> Behaviour:
         async def handle(request: Message, context: Context) -> AsyncIterator[Any]:
-            self._identify(method, context, None)
             began = time.monotonic()
             with _traced(method, context):
                 try:
                     with self._streams:
+                        caller = await self._guard.admit(method, context, request) if self._guard else None
                         _validate(request)
-                        async for response in behaviour(request, context):
+                        self._identify(method, context, None, caller)
+                        responses = behaviour(request, context)
+                        async for response in _until(caller.expires, responses) if caller else responses:
                             yield response
                     _count(method, "OK", began)
                 except asyncio.CancelledError:
@@ -172,18 +189,33 @@ class Gate(grpc.aio.ServerInterceptor):
         _count(method, "OK", began)
         return response
 
-    def _identify(self, method: str, context: Context, request: Message | None) -> Call:
+    def _known_callers_only(self, method: str, handler: Any) -> Any:
+        """Reflection, for whoever has a good token."""
+
+        async def handle(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            began = time.monotonic()
+            try:
+                await self._guard.authenticate(context) if self._guard else None
+            except DsmError as error:
+                await self._fail(method, context, error, began)
+            async for response in handler.stream_stream(requests, context):
+                yield response
+
+        return grpc.stream_stream_rpc_method_handler(handle, handler.request_deserializer, handler.response_serializer)
+
+    def _identify(self, method: str, context: Context, request: Message | None, caller: Caller | None) -> Call:
         given: Any = context.invocation_metadata()
         metadata = {key: value for key, value in given or () if isinstance(value, str)}
         remaining: Any = context.time_remaining()
         if remaining is None and request is not None:
             remaining = self._default_deadline
+        actor = metadata.get(ACTOR_HEADER, "")
         at_hand = Call(
             method=method,
             correlation_id=metadata.get(CORRELATION_HEADER, "")[:64] or str(uuid_utils.uuid7()),
-            actor=metadata.get(ACTOR_HEADER, ANONYMOUS)[:200],
+            actor=actor_of(caller, actor, method) if caller else actor[:200] or ANONYMOUS,
             deadline=None if remaining is None else time.monotonic() + remaining,
-            request_key=_request_key(method, request),
+            request_key=_request_key(method, request, caller.subject if caller else ""),
             service=_service_of(method),
         )
         call.enter(at_hand)
@@ -254,12 +286,14 @@ async def _kept_answer(database: Database | None, key: RequestKey | None) -> byt
     return response
 
 
-def _request_key(method: str, request: Any) -> RequestKey | None:
+def _request_key(method: str, request: Any, subject: str) -> RequestKey | None:
+    """`subject`: who calls, so that nobody is told what another was answered; empty = nobody knows."""
     request_id = getattr(request, "request_id", "")
     if request is None or not request_id:
         return None
-    body = request.SerializeToString(deterministic=True)
-    return RequestKey(UUID(request_id), method, hashlib.sha256(body).digest())
+    body: bytes = request.SerializeToString(deterministic=True)
+    whole = subject.encode() + b"\0" + body if subject else body
+    return RequestKey(UUID(request_id), method, hashlib.sha256(whole).digest())
 
 
 def _decoded_or_error(deserializer: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -306,6 +340,35 @@ async def _validated(requests: AsyncIterator[Message]) -> AsyncIterator[Message]
     async for request in requests:
         _validate(request)
         yield request
+
+
+async def _first_of(requests: AsyncIterator[Message]) -> tuple[Message | None, AsyncIterator[Message]]:
+    """The first message of a stream, and the stream with it."""
+    first = await anext(requests, None)
+
+    async def whole() -> AsyncIterator[Message]:
+        if first is not None:
+            yield first
+        async for request in requests:
+            yield request
+
+    return first, whole()
+
+
+async def _until(expires: float, responses: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """A stream until the token of its caller expires (seconds since the epoch); TokenExpired then."""
+    while True:
+        limit = asyncio.timeout(max(0.0, expires - time.time()))
+        try:
+            async with limit:
+                response = await anext(responses)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            if limit.expired():
+                raise TokenExpired from None
+            raise
+        yield response
 
 
 def _field_path(path: Any) -> str:

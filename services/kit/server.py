@@ -15,10 +15,13 @@ from services.kit.admin import AdminHandlers
 from services.kit.connections import too_many
 from services.kit.database import Database
 from services.kit.gate import DatabaseOf, Gate
+from services.kit.guard import guard_of
+from services.kit.keys import Secret
 from services.kit.service import Service, StatefulService
 from services.kit.service_status import StatusHandlers
 from services.kit.settings import ProcessSettings
 from services.kit.tls import server_credentials, server_files
+from services.kit.tokens import OwnToken, secret_of
 
 log = structlog.get_logger()
 
@@ -47,11 +50,14 @@ class Server:
         if settings.failpoints:
             failpoint.arm(settings.failpoints, self._failpoints())
         self._admin = AdminHandlers(services)
+        secret = secret_of(settings)
+        self._introduce(secret)
         self._gate = Gate(
             self._databases(),
             max_concurrent_calls=settings.max_concurrent_calls,
             max_open_streams=settings.max_open_streams,
             default_deadline=max(service.settings.default_deadline_seconds for service in services),
+            guard=guard_of(settings, secret),
         )
         self._health = health.aio.HealthServicer()
         self._server = self._make_server()
@@ -102,6 +108,21 @@ class Server:
         await self.start()
         await done.wait()
         await self.stop()
+
+    def _introduce(self, secret: Secret | None) -> None:
+        """Let each service say who it is to those that it calls. ServerError if identity is on and one has no means."""
+        for service in self._services:
+            if not service.callees or service.settings.service_token_file:
+                continue
+            if secret is None and self._settings.jwt_jwks:
+                raise ServerError(
+                    f"The {service.name} service has no token for the services that it calls: set "
+                    "DSM_SERVICE_TOKEN_FILE, or DSM_JWT_SECRET_FILE as well, by which it makes its own."
+                )
+            if secret is not None:
+                own = OwnToken(service.name, secret, self._settings)
+                for callee in service.callees:
+                    callee.own_token = own
 
     def _failpoints(self) -> frozenset[str]:
         stateful = (service for service in self._services if isinstance(service, StatefulService))
