@@ -23,7 +23,7 @@ from services.kit.outbox import Relay
 from services.kit.saga import Sagas
 from services.kit.settings import ServiceSettings, StatefulSettings
 from services.kit.stream import Stream
-from services.kit.tls import PemFiles, client_files
+from services.kit.tls import PemFiles, client_files, nats_files
 from services.kit.watch import Watch
 
 log = structlog.get_logger()
@@ -121,7 +121,15 @@ class StatefulService(Service):
         self._database = Database(
             name, settings.database_url, pool_size=settings.pool_size, pool_timeout=settings.pool_timeout_seconds
         )
-        self.stream = Stream(name, settings.nats_url, duplicate_window=settings.duplicate_window_seconds)
+        files = nats_files(settings)
+        self.stream = Stream(
+            name,
+            settings.nats_url,
+            duplicate_window=settings.duplicate_window_seconds,
+            files=files,
+            credentials=settings.nats_credentials_file,
+        )
+        self.files += [files] if files else []
         self.relay = Relay(self._database, self.stream)
         self.watch = Watch(self._database, settings.retention_hours)
         self.consumers: list[Consumer] = []

@@ -1,8 +1,10 @@
 """The connection to NATS JetStream, and the streams on it."""
 
 import asyncio
+import ssl
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 import nats
 import nats.errors
@@ -13,6 +15,7 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
 from services.kit.events import stream_subjects
+from services.kit.tls import PemFile, PemFiles, client_context
 
 log = structlog.get_logger()
 
@@ -23,11 +26,22 @@ DUPLICATE_WINDOW_SECONDS = 120
 class Stream:
     """One connection per service; it connects in the background and again whenever it is lost."""
 
-    def __init__(self, service: str, url: str, *, duplicate_window: float = DUPLICATE_WINDOW_SECONDS) -> None:
+    def __init__(
+        self,
+        service: str,
+        url: str,
+        *,
+        duplicate_window: float = DUPLICATE_WINDOW_SECONDS,
+        files: PemFiles | None = None,
+        credentials: str = "",
+    ) -> None:
+        """`files`: those of TLS; `credentials`: the path of the user's .creds. TlsError if that cannot be read."""
         self.service = service
         self._url = url
         self._duplicate_window = duplicate_window
-        self._client = Client()
+        PemFile("DSM_NATS_CREDENTIALS_FILE", credentials).read()
+        self._credentials = credentials
+        self._client: Client = SecureClient(files) if files or url.startswith("tls://") else Client()
         self._connecting: asyncio.Task[None] | None = None
 
     @property
@@ -84,7 +98,7 @@ class Stream:
     async def _connect(self) -> None:
         while True:
             try:
-                await nats_connect(self._client, self._url, self.service)
+                await nats_connect(self._client, self._url, self.service, self._credentials)
             except (OSError, nats.errors.Error, TimeoutError):
                 await asyncio.sleep(0.25)
             else:
@@ -92,11 +106,43 @@ class Stream:
                 return
 
 
-async def nats_connect(client: Client, url: str, name: str) -> None:
-    """Connect a client that never gives up reconnecting and never prints."""
+class SecureClient(Client):
+    """A client that speaks nothing but TLS, and makes each connection with the files as they are then."""
 
-    async def ignore(_: Exception) -> None:
-        """Being without NATS is a state that `connected` tells, not an error to print."""
+    def __init__(self, files: PemFiles | None) -> None:
+        super().__init__()
+        self._files = files
+        self._context: ssl.SSLContext | None = None
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """Asked for by the client for each connection; files that cannot be used leave the last ones in use."""
+        try:
+            self._context = client_context(self._files)
+        except OSError:
+            if self._context is None:
+                raise
+        return self._context
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # Told by a server that asks for no TLS, or by somebody between, the client would send its credentials in the
+        # clear: it hears what it must do.
+        if initial_connection:
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
+
+
+async def nats_connect(client: Client, url: str, name: str, credentials: str = "") -> None:
+    """Connect a client that never gives up reconnecting and never prints."""
+    told = ""
+
+    async def tell(error: Exception) -> None:
+        """Being without NATS is a state that `connected` tells; here is told, once, what waiting does not mend."""
+        nonlocal told
+        refused = isinstance(error, ssl.SSLError) or "authorization" in str(error).lower()
+        if refused and told != str(error):
+            told = str(error)
+            log.warning("stream.refused", service=name, error=told)
 
     await client.connect(
         url,
@@ -107,5 +153,6 @@ async def nats_connect(client: Client, url: str, name: str) -> None:
         connect_timeout=2,
         ping_interval=5,
         max_outstanding_pings=2,
-        error_cb=ignore,
+        error_cb=tell,
+        user_credentials=credentials or None,
     )

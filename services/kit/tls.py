@@ -5,6 +5,7 @@ at once. What is broken or half written is never used: the last whole files stay
 No sentence, log or repr here holds a byte of a key.
 """
 
+import ssl
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,9 +131,10 @@ def client_files(settings: ServiceSettings) -> PemFiles | None:
     return files if files.ca.path else None
 
 
-def nats_files(settings: StatefulSettings) -> PemFiles:
-    """The files to connect to NATS with, as far as there are any."""
-    return _files(settings, "nats_ca_file", "nats_cert_file", "nats_key_file", any_key=True)
+def nats_files(settings: StatefulSettings) -> PemFiles | None:
+    """The files to connect to NATS with; None = there are none."""
+    files = _files(settings, "nats_ca_file", "nats_cert_file", "nats_key_file", any_key=True)
+    return files if files.ca.path or files.cert.path else None
 
 
 def _files(settings: Settings, ca: str, cert: str, key: str, *, any_key: bool = False) -> PemFiles:
@@ -165,6 +167,19 @@ def server_credentials(files: PemFiles) -> grpc.ServerCredentials:
 def channel_credentials(material: Material) -> grpc.ChannelCredentials:
     """Credentials of a client; the name in the server's certificate is always checked."""
     return grpc.ssl_channel_credentials(material.roots, material.key or None, material.chain or None)
+
+
+def client_context(files: PemFiles | None) -> ssl.SSLContext:
+    """What libraries want that speak TLS by Python's ssl. Without a CA, those of the system are trusted.
+
+    Raises OSError if the files cannot be used, for example because they are just being written.
+    """
+    roots = files.look().roots.decode() if files else ""
+    context = ssl.create_default_context(cadata=roots or None)
+    if files and files.cert.path:
+        # The password keeps OpenSSL from asking for one on the terminal.
+        context.load_cert_chain(files.cert.path, files.key.path, password="")
+    return context
 
 
 def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
