@@ -54,12 +54,7 @@ class Room:
                 raise RequestIdReused(str(mine.request_id))
             await self.sagas.join(saga)
         # It may have ended between two looks.
-        await self.prefer_kept_answer()
-
-    async def prefer_kept_answer(self) -> None:
-        """If another call with the same request_id was answered meanwhile, have its answer given; else return."""
-        mine = call.current().request_key
-        if mine and await self.db.find_answer(mine):
+        if await self.db.find_answer(mine):
             raise AlreadyAnswered
 
 

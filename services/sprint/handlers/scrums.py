@@ -44,8 +44,9 @@ class ScrumHandlers(Room):
         sprint = await sprints.get(self.db.read, request.sprint_id)
         today = self.today(sprint.time_zone)
         if first := await scrums.get(self.db.read, sprint.sprint_id, given or today):
-            await self.prefer_kept_answer()
-            return _again(first)
+            # A transaction, though it changes nothing: this request_id has its answer now, and keeps it.
+            async with self.db.write() as tx:
+                return tx.reply(_again(first))
         check_in_progress(sprint.sprint_id, sprint.state)
         await projects.check_writable(self.db.read, sprint.project_id)
         day = day_of_report(given, sprint, today, await scrums.last_day(self.db.read, sprint.sprint_id))

@@ -108,6 +108,15 @@ async def test_the_same_request_gives_the_same_answer(at: Fixture) -> None:
     assert failed.reason == "REQUEST_ID_REUSED"
 
 
+async def test_the_first_report_given_again_is_the_answer_to_its_request_from_then_on(at: Fixture) -> None:
+    first, request_id = await _scrum(at), str(uuid4())
+    told, again = [await _scrum(at, request_id=request_id) for _ in range(2)]
+    assert (told.repeated, told.report_id) == (True, first.report_id)
+    assert again == told
+    failed = await refused(_scrum(at, FRIDAY, request_id=request_id))
+    assert failed.reason == "REQUEST_ID_REUSED"
+
+
 async def test_who_is_away_reports_nothing_until_back(at: Fixture) -> None:
     await at.report(at.task_ids[0], 40, work_date=MONDAY, work_note="Before the day off")
     await _away(at, 0, TUESDAY)
