@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from services.kit import call, metrics, trace
+from services.kit.breaker import make_breaker
 from services.kit.call import ACTOR_HEADER, CORRELATION_HEADER, TOKEN_HEADER
 from services.kit.channel import open_channel
 from services.kit.errors import DeadlineExceeded, DependencyUnavailable
@@ -54,13 +55,13 @@ class Callee:
         # Who this service is to the other; without a file the server gives its own where it has the means.
         self.own_token: TokenOf = token_in(settings.service_token_file) if settings.service_token_file else no_token
         self.channel = open_channel(address, files, _CHANNEL_OPTIONS)
-        self._breaker = pybreaker.CircuitBreaker(
-            fail_max=settings.breaker_failures,
-            reset_timeout=settings.breaker_reset_seconds,
-            success_threshold=settings.breaker_successes,
+        self._breaker = make_breaker(
+            caller,
+            name,
+            failures=settings.breaker_failures,
+            reset_seconds=settings.breaker_reset_seconds,
+            successes=settings.breaker_successes,
             exclude=[lambda error: not _is_away(error)],
-            throw_new_error_on_trip=False,
-            name=f"{caller}-{name}",
         )
 
     @property
@@ -150,8 +151,6 @@ class Callee:
 
     def _count(self, code: str) -> None:
         metrics.CALLEE_CALLS.labels(self._caller, self.name, code).inc()
-        level = {"closed": 0.0, "half-open": 0.5}.get(self.breaker_state, 1.0)
-        metrics.BREAKER_OPEN.labels(self._caller, self.name).set(level)
 
 
 def _metadata(caller: str, token: str) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ counts as no try: its events wait.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,10 +19,11 @@ from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import APIError, FetchTimeoutError
+from nats.js.errors import APIError, FetchTimeoutError, NotFoundError
 
 from services.kit import call, failpoint, metrics, trace
 from services.kit.call import Call
+from services.kit.clock import utc_now
 from services.kit.database import CONFLICTS, Database, WriteHandle
 from services.kit.errors import Unavailable
 from services.kit.events import subject_of
@@ -60,6 +62,15 @@ class Subscription:
     apply: Apply
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """What a consumer has to do: events not delivered, delivered but not applied, and the age of the oldest of both."""
+
+    pending: int
+    unacknowledged: int
+    age_seconds: float
+
+
 class Consumer:
     """One durable consumer of a service on one stream; replicas share its work."""
 
@@ -96,6 +107,23 @@ class Consumer:
         """Messages not delivered, and delivered but not acknowledged."""
         info = await self._stream.context.consumer_info(self.stream, self.name)
         return info.num_pending or 0, info.num_ack_pending or 0
+
+    async def backlog(self) -> Backlog:
+        """What there is to do."""
+        info = await self._stream.context.consumer_info(self.stream, self.name)
+        pending, unacknowledged = info.num_pending or 0, info.num_ack_pending or 0
+        applied = info.ack_floor.stream_seq if info.ack_floor else 0
+        age = await self._age_after(applied) if pending or unacknowledged else 0.0
+        return Backlog(pending, unacknowledged, age)
+
+    async def _age_after(self, sequence: int) -> float:
+        """Seconds since the first message for this consumer after a place in the stream was published."""
+        times = []
+        for subject in self._subscription.subjects:
+            with suppress(NotFoundError):
+                found = await self._stream.context.get_msg(self.stream, sequence + 1, subject, next=True)
+                times += [found.time] if found.time else []
+        return max(0.0, (utc_now() - min(times)).total_seconds()) if times else 0.0
 
     async def apply_payload(self, payload: bytes) -> None:
         """Apply one message as if it had been delivered now; raises what applying raises."""
@@ -156,7 +184,8 @@ class Consumer:
         first = events[0]
         correlation_id = first.correlation_id if len(events) == 1 else ""
         call.enter(Call(correlation_id=correlation_id, actor=first.actor, service=self._database.service))
-        with trace.together([(_about(event), self._span(event)) for event in events]):
+        spans = [(_about(event), self._span(event)) for event in events]
+        with metrics.APPLY_SECONDS.labels(self._database.service, self.name).time(), trace.together(spans):
             for attempt in range(4):
                 try:
                     return await self._apply_once(events)

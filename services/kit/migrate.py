@@ -34,6 +34,10 @@ class Schema:
     revision: str = ""
     least_code: str = ""
 
+    def behind(self, head: str) -> int:
+        """How many migrations it has not had that code which knows those up to `head` needs; they are numbered."""
+        return max(0, int(head) - int(self.revision or 0))
+
     def misfit(self, head: str) -> str:
         """Why code that knows the revisions up to `head` cannot work on it, one sentence; empty if it can."""
         if self.revision < head:

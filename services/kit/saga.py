@@ -132,6 +132,11 @@ class Sagas:
         points = (failpoint.saga_points(kind, step.name, remote=isinstance(step, Remote)) for kind, step in steps)
         return set().union(*points)
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of sagas that the service has."""
+        return list(self._definitions)
+
     def define(self, definition: Definition) -> None:
         """Make a kind of saga known."""
         self._definitions[definition.kind] = definition

@@ -1,8 +1,10 @@
 """One gRPC server for the services of a process: sockets, health, reflection, start and stop."""
 
 import asyncio
+import platform
 import signal
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import grpc
 import structlog
@@ -10,7 +12,7 @@ from dsm.common.v1 import admin_service_pb2, admin_service_pb2_grpc, status_serv
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.kit import failpoint, probes
+from services.kit import failpoint, metrics, probes
 from services.kit.admin import AdminHandlers
 from services.kit.connections import too_many
 from services.kit.database import Database
@@ -76,6 +78,7 @@ class Server:
         await failpoint.reach(failpoint.SERVER_BEFORE_START)
         if sentence := await too_many([s.database for s in self._services if isinstance(s, StatefulService)]):
             raise ServerError(sentence)
+        metrics.BUILD.info({"version": version("dsm"), "python": platform.python_version()})
         for service in self._services:
             await service.start()
         await self._publish_health()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import nats.errors
 import structlog
 from dsm.common.v1 import admin_service_pb2, status_service_pb2
 from google.protobuf.descriptor import ServiceDescriptor
@@ -18,6 +17,7 @@ from services.kit.callee import Callee
 from services.kit.database import Database
 from services.kit.errors import DatabaseUnavailable, DsmError, NotFound, Overloaded
 from services.kit.inbox import Apply, Consumer, Subscription
+from services.kit.measures import Measures
 from services.kit.migrate import current_schema, head_revision
 from services.kit.outbox import Relay
 from services.kit.saga import Sagas
@@ -31,7 +31,6 @@ log = structlog.get_logger()
 Background = Callable[[], Awaitable[None]]
 Reconciler = Callable[[admin_service_pb2.ReconcileRequest], Awaitable[admin_service_pb2.ReconcileResponse]]
 PING_SECONDS = 0.5
-MEASURE_SECONDS = 5.0
 
 
 class ServiceNotFound(NotFound):
@@ -95,6 +94,7 @@ class Service:
 
     async def start(self) -> None:
         """Start everything in the background; does not wait for what is outside."""
+        metrics.READY.labels(self.name).set_function(lambda: float(not self.not_ready))
         self._tasks = [asyncio.create_task(_keep(self.name, background)) for background in self._background]
 
     def drain(self) -> None:
@@ -138,7 +138,8 @@ class StatefulService(Service):
         self._fit = asyncio.Event()
         super().run(self._watch_database)
         self.run(self.relay.run)
-        self.run(self._measure)
+        self.measures = Measures(self._database)
+        self.run(lambda: self.measures.run(self.consumers))
         self.run(self.watch.run)
         self.run(lambda: housekeeping.run(self._database, settings.retention_hours))
 
@@ -178,6 +179,11 @@ class StatefulService(Service):
     async def start(self) -> None:
         """Connect in the background and start."""
         self._database.misfit = self.not_ready[0]
+        metrics.STREAM_CONNECTED.labels(self.name).set_function(lambda: float(self.stream.connected))
+        if self.consumers:
+            self.measures.with_dead_letters(self.consumers)
+        if self.sagas.used:
+            self.measures.with_sagas(self.sagas.kinds)
         await self._database.open()
         self.stream.start()
         await super().start()
@@ -198,22 +204,6 @@ class StatefulService(Service):
         with suppress(DsmError):
             status.running_sagas = await self.sagas.running()
 
-    async def _measure(self) -> None:
-        """Keep the gauges fresh that nothing else sets; what cannot be asked keeps its last value."""
-        while True:
-            in_use, waiting = self._database.pool_load()
-            metrics.POOL_IN_USE.labels(self.name).set(in_use)
-            metrics.POOL_WAITING.labels(self.name).set(waiting)
-            with suppress(DsmError):
-                depth, lag = await self.relay.depth()
-                metrics.OUTBOX_DEPTH.labels(self.name).set(depth)
-                metrics.OUTBOX_LAG.labels(self.name).set(lag)
-            for consumer in self.consumers:
-                with suppress(nats.errors.Error, TimeoutError, OSError):
-                    pending, _ = await consumer.pending()
-                    metrics.CONSUMER_PENDING.labels(self.name, consumer.name).set(pending)
-            await asyncio.sleep(MEASURE_SECONDS)
-
     async def _watch_database(self) -> None:
         head = head_revision(self.name)
         while True:
@@ -231,6 +221,7 @@ class StatefulService(Service):
             return [error.message]
         except TimeoutError:
             return [DatabaseUnavailable(self.name).message]
+        metrics.MIGRATIONS_BEHIND.labels(self.name).set(schema.behind(head))
         self._database.misfit = misfit = schema.misfit(head)
         if not misfit:
             self._fit.set()

@@ -7,6 +7,7 @@ import ollama
 import pybreaker
 
 from services.embedding.domain import BackendKind, EmbeddingBackendUnavailable
+from services.kit.breaker import make_breaker
 
 # Texts of one request to the server, so that the timeout means the same for small and large calls.
 BATCH = 16
@@ -26,12 +27,8 @@ class OllamaBackend:
         self._client = ollama.AsyncClient(host=url, timeout=timeout)
         self._checker = ollama.AsyncClient(host=url, timeout=min(timeout, _CHECK_SECONDS))
         # A caller that stops waiting counts as a failure too: the server was too slow for it.
-        self._breaker = pybreaker.CircuitBreaker(
-            fail_max=failures,
-            reset_timeout=reset_seconds,
-            success_threshold=successes,
-            throw_new_error_on_trip=False,
-            name="embedding-ollama",
+        self._breaker = make_breaker(
+            "embedding", "ollama", failures=failures, reset_seconds=reset_seconds, successes=successes
         )
 
     @property
