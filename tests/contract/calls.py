@@ -21,6 +21,8 @@ from tests.harness import World
 # A watch has no end: one that said nothing wrong for so many seconds is well.
 _WATCHED = 0.3
 
+Headers = Sequence[tuple[str, str]]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -48,11 +50,17 @@ class Caller:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def call(self, method: MethodDescriptor, *requests: Message | bytes, seconds: float | None = None) -> Outcome:
+    async def call(
+        self,
+        method: MethodDescriptor,
+        *requests: Message | bytes,
+        seconds: float | None = None,
+        headers: Headers = (),
+    ) -> Outcome:
         """One call, with a deadline in `seconds` or none; a client stream sends all `requests`."""
         channel = await self._world.channel(_home(method))
         try:
-            return Outcome("OK", body=await asyncio.wait_for(_send(channel, method, requests, seconds), 30))
+            return Outcome("OK", body=await asyncio.wait_for(_send(channel, method, requests, seconds, headers), 30))
         except grpc.aio.AioRpcError as error:
             return _refusal(method, error, alone=seconds is not None)
         except asyncio.CancelledError:
@@ -77,13 +85,18 @@ def _home(method: MethodDescriptor) -> str:
 
 
 async def _send(
-    channel: grpc.aio.Channel, method: MethodDescriptor, requests: Sequence[Message | bytes], seconds: float | None
+    channel: grpc.aio.Channel,
+    method: MethodDescriptor,
+    requests: Sequence[Message | bytes],
+    seconds: float | None,
+    headers: Headers,
 ) -> bytes:
     """The bytes of the answer; of a server stream, those of all its messages."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     kind = "stream_unary" if method.client_streaming else "unary_stream" if method.server_streaming else "unary_unary"
     callable_: Any = getattr(channel, kind)(path, request_serializer=_bytes)
-    sent = callable_(_each(requests) if method.client_streaming else requests[0], timeout=seconds)
+    given = _each(requests) if method.client_streaming else requests[0]
+    sent = callable_(given, timeout=seconds, metadata=list(headers))
     return await _drain(sent) if method.server_streaming else bytes(await sent)
 
 

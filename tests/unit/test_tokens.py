@@ -77,13 +77,13 @@ async def test_a_good_token_tells_its_caller() -> None:
 )
 async def test_claims_that_do_not_hold(changed: dict[str, Any], reason: str) -> None:
     verifier = _secret_verifier(issuer="ours")
-    assert await verifier.caller(signed(iss="ours"))
+    assert (await verifier.caller(signed(iss="ours"))).subject
     assert await _refusal(verifier, signed(**({"iss": "ours"} | changed))) == reason
 
 
 async def test_one_audience_among_several_is_enough() -> None:
     assert await _secret_verifier().caller(signed(aud=["others", "dsm"]))
-
+    assert (await _secret_verifier().caller(signed(aud=["others", "dsm"]))).subject == "anna"
 
 _GOOD = signed()
 _HEAD, _BODY, _SIGNATURE = _GOOD.split(".")
@@ -121,7 +121,7 @@ async def test_no_algorithm_but_those_of_the_keys(tmp_path: Path, token: str) ->
     verifier = Verifier({"RS256": keys, "ES256": keys})
     # Without an id there is only one key that can be meant.
     for good in (signed(RSA_KEY, "RS256", "one"), signed(EC_KEY, "ES256", "two"), signed(RSA_KEY, "RS256")):
-        assert await verifier.caller(good)
+        assert (await verifier.caller(good)).subject
     assert await _refusal(verifier, token) == "TOKEN_INVALID"
 
 
@@ -129,8 +129,8 @@ async def test_no_algorithm_but_those_of_the_keys(tmp_path: Path, token: str) ->
 async def test_a_secret_beside_the_keys_is_for_its_own_tokens(tmp_path: Path, token: str) -> None:
     keys = KeyFile(str(_jwks_file(tmp_path, one=RSA_KEY)))
     verifier = Verifier({"HS256": Secret(SECRET), "RS256": keys, "ES256": keys})
-    assert await verifier.caller(signed())
-    assert await verifier.caller(signed(RSA_KEY, "RS256", "one"))
+    assert (await verifier.caller(signed())).subject
+    assert (await verifier.caller(signed(RSA_KEY, "RS256", "one"))).subject
     assert await _refusal(verifier, token) == "TOKEN_INVALID"
 
 
@@ -168,19 +168,19 @@ async def test_keys_in_a_file_are_replaced_under_a_running_process(tmp_path: Pat
     keys = KeyFile(str(path))
     verifier = Verifier({"RS256": keys, "ES256": keys})
     old, new = signed(RSA_KEY, "RS256", "one"), signed(EC_KEY, "ES256", "two")
-    assert await verifier.caller(old)
+    assert (await verifier.caller(old)).subject
     assert await _refusal(verifier, new) == "TOKEN_INVALID"
     _replace(path, jwks(two=EC_KEY))
-    assert await verifier.caller(new)
+    assert (await verifier.caller(new)).subject
     # What was verified with a key that is gone is forgotten with it.
     assert await _refusal(verifier, old) == "TOKEN_INVALID"
     _replace(path, "{broken")
     with capture_logs() as logs:
-        assert await verifier.caller(new)
-        assert await verifier.caller(new)
+        assert (await verifier.caller(new)).subject
+        assert (await verifier.caller(new)).subject
     assert [entry["event"] for entry in logs] == ["file.unusable"]
     path.unlink()
-    assert await verifier.caller(new)
+    assert (await verifier.caller(new)).subject
 
 
 @pytest.mark.usefixtures("look")
