@@ -31,6 +31,9 @@ class AdminService:
     async def ReplayOutbox(self, scene: Scene) -> admin_service_pb2.ReplayOutboxRequest:
         return admin_service_pb2.ReplayOutboxRequest(service="backlog", since_time=_FAR)
 
+    async def Recover(self, scene: Scene) -> admin_service_pb2.RecoverRequest:
+        return admin_service_pb2.RecoverRequest(service="project")
+
     async def Reconcile(self, scene: Scene) -> admin_service_pb2.ReconcileRequest:
         return admin_service_pb2.ReconcileRequest(project_id=scene.project_id)
 

@@ -250,6 +250,58 @@ class ReplayOutboxResponse(_message.Message):
 Global___ReplayOutboxResponse: _TypeAlias = ReplayOutboxResponse  # noqa: Y015
 
 @_typing.final
+class RecoverRequest(_message.Message):
+    """RecoverRequest names a service whose database was restored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """Short name of the service."""
+    request_id: _builtins.str
+    """Makes the call safe to repeat: a UUID; the same id and body gives the first answer for 24 hours."""
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverRequest: _TypeAlias = RecoverRequest  # noqa: Y015
+
+@_typing.final
+class RecoverResponse(_message.Message):
+    """RecoverResponse says what was done; the events of others are applied from then on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    STREAM_COUNT_FIELD_NUMBER: _builtins.int
+    event_count: _builtins.int
+    """Events of its own that the service had lost and took back."""
+    stream_count: _builtins.int
+    """Streams of others that it reads anew."""
+    def __init__(
+        self,
+        *,
+        event_count: _builtins.int = ...,
+        stream_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_count", b"event_count", "stream_count", b"stream_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverResponse: _TypeAlias = RecoverResponse  # noqa: Y015
+
+@_typing.final
 class ReconcileRequest(_message.Message):
     """ReconcileRequest says what to compare."""
 

@@ -50,6 +50,11 @@ class AdminServiceStub:
                 request_serializer=dsm_dot_common_dot_v1_dot_admin__service__pb2.ReplayOutboxRequest.SerializeToString,
                 response_deserializer=dsm_dot_common_dot_v1_dot_admin__service__pb2.ReplayOutboxResponse.FromString,
                 _registered_method=True)
+        self.Recover = channel.unary_unary(
+                '/dsm.common.v1.AdminService/Recover',
+                request_serializer=dsm_dot_common_dot_v1_dot_admin__service__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=dsm_dot_common_dot_v1_dot_admin__service__pb2.RecoverResponse.FromString,
+                _registered_method=True)
         self.Reconcile = channel.unary_unary(
                 '/dsm.common.v1.AdminService/Reconcile',
                 request_serializer=dsm_dot_common_dot_v1_dot_admin__service__pb2.ReconcileRequest.SerializeToString,
@@ -85,6 +90,16 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Recover(self, request, context):
+        """Recover brings a service whose database was restored from a backup up to what its streams still hold: the backlog and
+        the sprint service take back from their own stream what they published and have lost, and every service begins to
+        read the events of others anew; what it has applied is not applied again. With nothing lost it changes nothing. Call
+        it before anything else is done with the service. Errors: SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Reconcile(self, request, context):
         """Reconcile compares backlog, sprint and their outboxes task by task and lists every disagreement; none is the rule.
         It changes nothing, and is answered by the process that runs the sprint service. While a sprint is being planned or
@@ -112,6 +127,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ReplayOutbox,
                     request_deserializer=dsm_dot_common_dot_v1_dot_admin__service__pb2.ReplayOutboxRequest.FromString,
                     response_serializer=dsm_dot_common_dot_v1_dot_admin__service__pb2.ReplayOutboxResponse.SerializeToString,
+            ),
+            'Recover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recover,
+                    request_deserializer=dsm_dot_common_dot_v1_dot_admin__service__pb2.RecoverRequest.FromString,
+                    response_serializer=dsm_dot_common_dot_v1_dot_admin__service__pb2.RecoverResponse.SerializeToString,
             ),
             'Reconcile': grpc.unary_unary_rpc_method_handler(
                     servicer.Reconcile,
@@ -201,6 +221,33 @@ class AdminService:
             '/dsm.common.v1.AdminService/ReplayOutbox',
             dsm_dot_common_dot_v1_dot_admin__service__pb2.ReplayOutboxRequest.SerializeToString,
             dsm_dot_common_dot_v1_dot_admin__service__pb2.ReplayOutboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dsm.common.v1.AdminService/Recover',
+            dsm_dot_common_dot_v1_dot_admin__service__pb2.RecoverRequest.SerializeToString,
+            dsm_dot_common_dot_v1_dot_admin__service__pb2.RecoverResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,7 +48,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 8
     """DEADLINE_EXCEEDED. The call's deadline passed before the work was done; nothing is half written. Metadata: method."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 9
-    """UNAVAILABLE. The service's database cannot be reached; repeat after RetryInfo. Metadata: service."""
+    """UNAVAILABLE. The service's database cannot be reached, or its schema is not this version's; repeat after RetryInfo.
+    Metadata: service.
+    """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 10
     """UNAVAILABLE. Another service that this call needs cannot be reached. Metadata: service, method, breaker (closed,
     open or half-open).
@@ -92,6 +94,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SIGNING_KEYS_UNAVAILABLE: _ErrorReason.ValueType  # 23
     """UNAVAILABLE. The keys by which tokens are verified cannot be had from the identity provider; repeat after RetryInfo.
     Metadata: none.
+    """
+    ERROR_REASON_STREAM_UNAVAILABLE: _ErrorReason.ValueType  # 24
+    """UNAVAILABLE. The event stream cannot be reached; repeat after RetryInfo. Metadata: service."""
+    ERROR_REASON_RECOVERY_CONFLICT: _ErrorReason.ValueType  # 25
+    """FAILED_PRECONDITION. What the service did since it was restored stands against what it had done before and lost.
+    Metadata: service, event_id, subject.
     """
     ERROR_REASON_PROJECT_NOT_FOUND: _ErrorReason.ValueType  # 100
     """NOT_FOUND. Metadata: project_id."""
@@ -231,7 +239,9 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 7
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 8
 """DEADLINE_EXCEEDED. The call's deadline passed before the work was done; nothing is half written. Metadata: method."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 9
-"""UNAVAILABLE. The service's database cannot be reached; repeat after RetryInfo. Metadata: service."""
+"""UNAVAILABLE. The service's database cannot be reached, or its schema is not this version's; repeat after RetryInfo.
+Metadata: service.
+"""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 10
 """UNAVAILABLE. Another service that this call needs cannot be reached. Metadata: service, method, breaker (closed,
 open or half-open).
@@ -271,6 +281,12 @@ SCRUM_MASTER), method and, if the role is needed in one project, project_id.
 ERROR_REASON_SIGNING_KEYS_UNAVAILABLE: ErrorReason.ValueType  # 23
 """UNAVAILABLE. The keys by which tokens are verified cannot be had from the identity provider; repeat after RetryInfo.
 Metadata: none.
+"""
+ERROR_REASON_STREAM_UNAVAILABLE: ErrorReason.ValueType  # 24
+"""UNAVAILABLE. The event stream cannot be reached; repeat after RetryInfo. Metadata: service."""
+ERROR_REASON_RECOVERY_CONFLICT: ErrorReason.ValueType  # 25
+"""FAILED_PRECONDITION. What the service did since it was restored stands against what it had done before and lost.
+Metadata: service, event_id, subject.
 """
 ERROR_REASON_PROJECT_NOT_FOUND: ErrorReason.ValueType  # 100
 """NOT_FOUND. Metadata: project_id."""

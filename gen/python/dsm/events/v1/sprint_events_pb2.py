@@ -29,7 +29,7 @@ from dsm.sprint.v1 import sprint_pb2 as dsm_dot_sprint_dot_v1_dot_sprint__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dsm/events/v1/sprint_events.proto\x12\rdsm.events.v1\x1a$dsm/backlog/v1/backlog_service.proto\x1a\x1b\x64sm/chronicle/v1/note.proto\x1a\x1b\x64sm/common/v1/options.proto\x1a\x1a\x64sm/sprint/v1/sprint.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x01\n\rSprintStarted\x12-\n\x06sprint\x18\x01 \x01(\x0b\x32\x15.dsm.sprint.v1.SprintR\x06sprint\x12/\n\x05tasks\x18\x02 \x03(\x0b\x32\x19.dsm.sprint.v1.SprintTaskR\x05tasks\x12\x43\n\rplanning_note\x18\x03 \x01(\x0b\x32\x1e.dsm.chronicle.v1.PlanningNoteR\x0cplanningNote: \x8a\x8e%\x1c\x64sm.sprint.v1.sprint.started\"\xe2\x02\n\x0cSprintClosed\x12-\n\x06sprint\x18\x01 \x01(\x0b\x32\x15.dsm.sprint.v1.SprintR\x06sprint\x12\x42\n\x0f\x63ompleted_tasks\x18\x02 \x03(\x0b\x32\x19.dsm.sprint.v1.SprintTaskR\x0e\x63ompletedTasks\x12@\n\x0ereleased_tasks\x18\x03 \x03(\x0b\x32\x19.dsm.sprint.v1.SprintTaskR\rreleasedTasks\x12\x35\n\x06policy\x18\x04 \x01(\x0e\x32\x1d.dsm.backlog.v1.ReleasePolicyR\x06policy\x12\x45\n\rretrospective\x18\x05 \x01(\x0b\x32\x1f.dsm.chronicle.v1.RetrospectiveR\rretrospective:\x1f\x8a\x8e%\x1b\x64sm.sprint.v1.sprint.closed\"|\n\x0fSprintAbandoned\x12-\n\x06sprint\x18\x01 \x01(\x0b\x32\x15.dsm.sprint.v1.SprintR\x06sprint\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason:\"\x8a\x8e%\x1e\x64sm.sprint.v1.sprint.abandoned\"\x9c\x02\n\x11SprintTaskUpdated\x12-\n\x04task\x18\x01 \x01(\x0b\x32\x19.dsm.sprint.v1.SprintTaskR\x04task\x12%\n\x0e\x63hanged_fields\x18\x02 \x03(\tR\rchangedFields\x12\x1b\n\twork_date\x18\x03 \x01(\tR\x08workDate\x12\x1f\n\x0b\x65mployee_id\x18\x04 \x01(\tR\nemployeeId\x12;\n\x0b\x63hange_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nchangeTime\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason:\x1e\x8a\x8e%\x1a\x64sm.sprint.v1.task.updated\"m\n\rScrumReported\x12:\n\x06report\x18\x01 \x01(\x0b\x32\".dsm.chronicle.v1.DailyScrumReportR\x06report: \x8a\x8e%\x1c\x64sm.sprint.v1.scrum.reported\"r\n\x10ImpedimentRaised\x12\x39\n\nimpediment\x18\x01 \x01(\x0b\x32\x19.dsm.sprint.v1.ImpedimentR\nimpediment:#\x8a\x8e%\x1f\x64sm.sprint.v1.impediment.raised\"v\n\x12ImpedimentResolved\x12\x39\n\nimpediment\x18\x01 \x01(\x0b\x32\x19.dsm.sprint.v1.ImpedimentR\nimpediment:%\x8a\x8e%!dsm.sprint.v1.impediment.resolved\"\xe5\x02\n\x0eTaskProgressed\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x1b\n\tsprint_id\x18\x02 \x01(\tR\x08sprintId\x12#\n\rprogress_made\x18\x03 \x01(\x05R\x0cprogressMade\x12,\n\x12new_total_progress\x18\x04 \x01(\x05R\x10newTotalProgress\x12\x1f\n\x0b\x65mployee_id\x18\x05 \x01(\tR\nemployeeId\x12%\n\x0eyesterday_work\x18\x06 \x01(\tR\ryesterdayWork\x12\x1d\n\ntoday_work\x18\x07 \x01(\tR\ttodayWork\x12 \n\x0bimpediments\x18\x08 \x01(\tR\x0bimpediments\x12\x1b\n\twork_date\x18\t \x01(\tR\x08workDate:$\x8a\x8e% dsm.in.sprint.v1.task.progressedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dsm/events/v1/sprint_events.proto\x12\rdsm.events.v1\x1a$dsm/backlog/v1/backlog_service.proto\x1a\x1b\x64sm/chronicle/v1/note.proto\x1a\x1b\x64sm/common/v1/options.proto\x1a\x1a\x64sm/sprint/v1/sprint.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x02\n\rSprintStarted\x12-\n\x06sprint\x18\x01 \x01(\x0b\x32\x15.dsm.sprint.v1.SprintR\x06sprint\x12/\n\x05tasks\x18\x02 \x03(\x0b\x32\x19.dsm.sprint.v1.SprintTaskR\x05tasks\x12\x43\n\rplanning_note\x18\x03 \x01(\x0b\x32\x1e.dsm.chronicle.v1.PlanningNoteR\x0cplanningNote\x12#\n\rworking_dates\x18\x04 \x03(\tR\x0cworkingDates\x12\x35\n\x07members\x18\x05 \x03(\x0b\x32\x1b.dsm.events.v1.SprintMemberR\x07members: \x8a\x8e%\x1c\x64sm.sprint.v1.sprint.started\"P\n\x0cSprintMember\x12\x1f\n\x0b\x65mployee_id\x18\x01 \x01(\tR\nemployeeId\x12\x1f\n\x0bperson_days\x18\x02 \x01(\x01R\npersonDays\"\xe2\x02\n\x0cSprintClosed\x12-\n\x06sprint\x18\x01 \x01(\x0b\x32\x15.dsm.sprint.v1.SprintR\x06sprint\x12\x42\n\x0f\x63ompleted_tasks\x18\x02 \x03(\x0b\x32\x19.dsm.sprint.v1.SprintTaskR\x0e\x63ompletedTasks\x12@\n\x0ereleased_tasks\x18\x03 \x03(\x0b\x32\x19.dsm.sprint.v1.SprintTaskR\rreleasedTasks\x12\x35\n\x06policy\x18\x04 \x01(\x0e\x32\x1d.dsm.backlog.v1.ReleasePolicyR\x06policy\x12\x45\n\rretrospective\x18\x05 \x01(\x0b\x32\x1f.dsm.chronicle.v1.RetrospectiveR\rretrospective:\x1f\x8a\x8e%\x1b\x64sm.sprint.v1.sprint.closed\"|\n\x0fSprintAbandoned\x12-\n\x06sprint\x18\x01 \x01(\x0b\x32\x15.dsm.sprint.v1.SprintR\x06sprint\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason:\"\x8a\x8e%\x1e\x64sm.sprint.v1.sprint.abandoned\"\x9c\x02\n\x11SprintTaskUpdated\x12-\n\x04task\x18\x01 \x01(\x0b\x32\x19.dsm.sprint.v1.SprintTaskR\x04task\x12%\n\x0e\x63hanged_fields\x18\x02 \x03(\tR\rchangedFields\x12\x1b\n\twork_date\x18\x03 \x01(\tR\x08workDate\x12\x1f\n\x0b\x65mployee_id\x18\x04 \x01(\tR\nemployeeId\x12;\n\x0b\x63hange_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nchangeTime\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason:\x1e\x8a\x8e%\x1a\x64sm.sprint.v1.task.updated\"m\n\rScrumReported\x12:\n\x06report\x18\x01 \x01(\x0b\x32\".dsm.chronicle.v1.DailyScrumReportR\x06report: \x8a\x8e%\x1c\x64sm.sprint.v1.scrum.reported\"r\n\x10ImpedimentRaised\x12\x39\n\nimpediment\x18\x01 \x01(\x0b\x32\x19.dsm.sprint.v1.ImpedimentR\nimpediment:#\x8a\x8e%\x1f\x64sm.sprint.v1.impediment.raised\"v\n\x12ImpedimentResolved\x12\x39\n\nimpediment\x18\x01 \x01(\x0b\x32\x19.dsm.sprint.v1.ImpedimentR\nimpediment:%\x8a\x8e%!dsm.sprint.v1.impediment.resolved\"\xe5\x02\n\x0eTaskProgressed\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x1b\n\tsprint_id\x18\x02 \x01(\tR\x08sprintId\x12#\n\rprogress_made\x18\x03 \x01(\x05R\x0cprogressMade\x12,\n\x12new_total_progress\x18\x04 \x01(\x05R\x10newTotalProgress\x12\x1f\n\x0b\x65mployee_id\x18\x05 \x01(\tR\nemployeeId\x12%\n\x0eyesterday_work\x18\x06 \x01(\tR\ryesterdayWork\x12\x1d\n\ntoday_work\x18\x07 \x01(\tR\ttodayWork\x12 \n\x0bimpediments\x18\x08 \x01(\tR\x0bimpediments\x12\x1b\n\twork_date\x18\t \x01(\tR\x08workDate:$\x8a\x8e% dsm.in.sprint.v1.task.progressedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,19 +53,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKPROGRESSED']._loaded_options = None
   _globals['_TASKPROGRESSED']._serialized_options = b'\212\216% dsm.in.sprint.v1.task.progressed'
   _globals['_SPRINTSTARTED']._serialized_start=210
-  _globals['_SPRINTSTARTED']._serialized_end=424
-  _globals['_SPRINTCLOSED']._serialized_start=427
-  _globals['_SPRINTCLOSED']._serialized_end=781
-  _globals['_SPRINTABANDONED']._serialized_start=783
-  _globals['_SPRINTABANDONED']._serialized_end=907
-  _globals['_SPRINTTASKUPDATED']._serialized_start=910
-  _globals['_SPRINTTASKUPDATED']._serialized_end=1194
-  _globals['_SCRUMREPORTED']._serialized_start=1196
-  _globals['_SCRUMREPORTED']._serialized_end=1305
-  _globals['_IMPEDIMENTRAISED']._serialized_start=1307
-  _globals['_IMPEDIMENTRAISED']._serialized_end=1421
-  _globals['_IMPEDIMENTRESOLVED']._serialized_start=1423
-  _globals['_IMPEDIMENTRESOLVED']._serialized_end=1541
-  _globals['_TASKPROGRESSED']._serialized_start=1544
-  _globals['_TASKPROGRESSED']._serialized_end=1901
+  _globals['_SPRINTSTARTED']._serialized_end=516
+  _globals['_SPRINTMEMBER']._serialized_start=518
+  _globals['_SPRINTMEMBER']._serialized_end=598
+  _globals['_SPRINTCLOSED']._serialized_start=601
+  _globals['_SPRINTCLOSED']._serialized_end=955
+  _globals['_SPRINTABANDONED']._serialized_start=957
+  _globals['_SPRINTABANDONED']._serialized_end=1081
+  _globals['_SPRINTTASKUPDATED']._serialized_start=1084
+  _globals['_SPRINTTASKUPDATED']._serialized_end=1368
+  _globals['_SCRUMREPORTED']._serialized_start=1370
+  _globals['_SCRUMREPORTED']._serialized_end=1479
+  _globals['_IMPEDIMENTRAISED']._serialized_start=1481
+  _globals['_IMPEDIMENTRAISED']._serialized_end=1595
+  _globals['_IMPEDIMENTRESOLVED']._serialized_start=1597
+  _globals['_IMPEDIMENTRESOLVED']._serialized_end=1715
+  _globals['_TASKPROGRESSED']._serialized_start=1718
+  _globals['_TASKPROGRESSED']._serialized_end=2075
 # @@protoc_insertion_point(module_scope)

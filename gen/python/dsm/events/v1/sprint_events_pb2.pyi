@@ -31,6 +31,8 @@ class SprintStarted(_message.Message):
     SPRINT_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     PLANNING_NOTE_FIELD_NUMBER: _builtins.int
+    WORKING_DATES_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sprint(self) -> _sprint_pb2.Sprint:
         """The sprint, without its tasks."""
@@ -43,20 +45,56 @@ class SprintStarted(_message.Message):
     def planning_note(self) -> _note_pb2.PlanningNote:
         """The planning note."""
 
+    @_builtins.property
+    def working_dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its working days, ISO 8601, ascending."""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___SprintMember]:
+        """Its team as planned."""
+
     def __init__(
         self,
         *,
         sprint: _sprint_pb2.Sprint | None = ...,
         tasks: _abc.Iterable[_sprint_pb2.SprintTask] | None = ...,
         planning_note: _note_pb2.PlanningNote | None = ...,
+        working_dates: _abc.Iterable[_builtins.str] | None = ...,
+        members: _abc.Iterable[Global___SprintMember] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["planning_note", b"planning_note", "sprint", b"sprint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["planning_note", b"planning_note", "sprint", b"sprint", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "planning_note", b"planning_note", "sprint", b"sprint", "tasks", b"tasks", "working_dates", b"working_dates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SprintStarted: _TypeAlias = SprintStarted  # noqa: Y015
+
+@_typing.final
+class SprintMember(_message.Message):
+    """SprintMember is a person's part in a sprint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMPLOYEE_ID_FIELD_NUMBER: _builtins.int
+    PERSON_DAYS_FIELD_NUMBER: _builtins.int
+    employee_id: _builtins.str
+    """The person."""
+    person_days: _builtins.float
+    """Person-days in the sprint."""
+    def __init__(
+        self,
+        *,
+        employee_id: _builtins.str = ...,
+        person_days: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["employee_id", b"employee_id", "person_days", b"person_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SprintMember: _TypeAlias = SprintMember  # noqa: Y015
 
 @_typing.final
 class SprintClosed(_message.Message):

@@ -273,6 +273,60 @@ export declare type ReplayOutboxResponse = Message<"dsm.common.v1.ReplayOutboxRe
 export declare const ReplayOutboxResponseSchema: GenMessage<ReplayOutboxResponse>;
 
 /**
+ * RecoverRequest names a service whose database was restored.
+ *
+ * @generated from message dsm.common.v1.RecoverRequest
+ */
+export declare type RecoverRequest = Message<"dsm.common.v1.RecoverRequest"> & {
+  /**
+   * Short name of the service.
+   *
+   * @generated from field: string service = 1;
+   */
+  service: string;
+
+  /**
+   * Makes the call safe to repeat: a UUID; the same id and body gives the first answer for 24 hours.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message dsm.common.v1.RecoverRequest.
+ * Use `create(RecoverRequestSchema)` to create a new message.
+ */
+export declare const RecoverRequestSchema: GenMessage<RecoverRequest>;
+
+/**
+ * RecoverResponse says what was done; the events of others are applied from then on.
+ *
+ * @generated from message dsm.common.v1.RecoverResponse
+ */
+export declare type RecoverResponse = Message<"dsm.common.v1.RecoverResponse"> & {
+  /**
+   * Events of its own that the service had lost and took back.
+   *
+   * @generated from field: int64 event_count = 1;
+   */
+  eventCount: bigint;
+
+  /**
+   * Streams of others that it reads anew.
+   *
+   * @generated from field: int32 stream_count = 2;
+   */
+  streamCount: number;
+};
+
+/**
+ * Describes the message dsm.common.v1.RecoverResponse.
+ * Use `create(RecoverResponseSchema)` to create a new message.
+ */
+export declare const RecoverResponseSchema: GenMessage<RecoverResponse>;
+
+/**
  * ReconcileRequest says what to compare.
  *
  * @generated from message dsm.common.v1.ReconcileRequest
@@ -437,6 +491,19 @@ export declare const AdminService: GenService<{
     methodKind: "unary";
     input: typeof ReplayOutboxRequestSchema;
     output: typeof ReplayOutboxResponseSchema;
+  },
+  /**
+   * Recover brings a service whose database was restored from a backup up to what its streams still hold: the backlog and
+   * the sprint service take back from their own stream what they published and have lost, and every service begins to
+   * read the events of others anew; what it has applied is not applied again. With nothing lost it changes nothing. Call
+   * it before anything else is done with the service. Errors: SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
+   *
+   * @generated from rpc dsm.common.v1.AdminService.Recover
+   */
+  recover: {
+    methodKind: "unary";
+    input: typeof RecoverRequestSchema;
+    output: typeof RecoverResponseSchema;
   },
   /**
    * Reconcile compares backlog, sprint and their outboxes task by task and lists every disagreement; none is the rule.

@@ -84,7 +84,8 @@ export enum ErrorReason {
   DEADLINE_EXCEEDED = 8,
 
   /**
-   * UNAVAILABLE. The service's database cannot be reached; repeat after RetryInfo. Metadata: service.
+   * UNAVAILABLE. The service's database cannot be reached, or its schema is not this version's; repeat after RetryInfo.
+   * Metadata: service.
    *
    * @generated from enum value: ERROR_REASON_DATABASE_UNAVAILABLE = 9;
    */
@@ -195,6 +196,21 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_SIGNING_KEYS_UNAVAILABLE = 23;
    */
   SIGNING_KEYS_UNAVAILABLE = 23,
+
+  /**
+   * UNAVAILABLE. The event stream cannot be reached; repeat after RetryInfo. Metadata: service.
+   *
+   * @generated from enum value: ERROR_REASON_STREAM_UNAVAILABLE = 24;
+   */
+  STREAM_UNAVAILABLE = 24,
+
+  /**
+   * FAILED_PRECONDITION. What the service did since it was restored stands against what it had done before and lost.
+   * Metadata: service, event_id, subject.
+   *
+   * @generated from enum value: ERROR_REASON_RECOVERY_CONFLICT = 25;
+   */
+  RECOVERY_CONFLICT = 25,
 
   /**
    * NOT_FOUND. Metadata: project_id.

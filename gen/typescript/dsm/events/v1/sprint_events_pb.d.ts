@@ -42,6 +42,20 @@ export declare type SprintStarted = Message<"dsm.events.v1.SprintStarted"> & {
    * @generated from field: dsm.chronicle.v1.PlanningNote planning_note = 3;
    */
   planningNote?: PlanningNote | undefined;
+
+  /**
+   * Its working days, ISO 8601, ascending.
+   *
+   * @generated from field: repeated string working_dates = 4;
+   */
+  workingDates: string[];
+
+  /**
+   * Its team as planned.
+   *
+   * @generated from field: repeated dsm.events.v1.SprintMember members = 5;
+   */
+  members: SprintMember[];
 };
 
 /**
@@ -49,6 +63,33 @@ export declare type SprintStarted = Message<"dsm.events.v1.SprintStarted"> & {
  * Use `create(SprintStartedSchema)` to create a new message.
  */
 export declare const SprintStartedSchema: GenMessage<SprintStarted>;
+
+/**
+ * SprintMember is a person's part in a sprint.
+ *
+ * @generated from message dsm.events.v1.SprintMember
+ */
+export declare type SprintMember = Message<"dsm.events.v1.SprintMember"> & {
+  /**
+   * The person.
+   *
+   * @generated from field: string employee_id = 1;
+   */
+  employeeId: string;
+
+  /**
+   * Person-days in the sprint.
+   *
+   * @generated from field: double person_days = 2;
+   */
+  personDays: number;
+};
+
+/**
+ * Describes the message dsm.events.v1.SprintMember.
+ * Use `create(SprintMemberSchema)` to create a new message.
+ */
+export declare const SprintMemberSchema: GenMessage<SprintMember>;
 
 /**
  * SprintClosed says that a sprint has ended.

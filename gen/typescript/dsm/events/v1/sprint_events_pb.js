@@ -15,7 +15,7 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
  * Describes the file dsm/events/v1/sprint_events.proto.
  */
 export const file_dsm_events_v1_sprint_events = /*@__PURE__*/
-  fileDesc("CiFkc20vZXZlbnRzL3YxL3NwcmludF9ldmVudHMucHJvdG8SDWRzbS5ldmVudHMudjEiuQEKDVNwcmludFN0YXJ0ZWQSJQoGc3ByaW50GAEgASgLMhUuZHNtLnNwcmludC52MS5TcHJpbnQSKAoFdGFza3MYAiADKAsyGS5kc20uc3ByaW50LnYxLlNwcmludFRhc2sSNQoNcGxhbm5pbmdfbm90ZRgDIAEoCzIeLmRzbS5jaHJvbmljbGUudjEuUGxhbm5pbmdOb3RlOiCKjiUcZHNtLnNwcmludC52MS5zcHJpbnQuc3RhcnRlZCKkAgoMU3ByaW50Q2xvc2VkEiUKBnNwcmludBgBIAEoCzIVLmRzbS5zcHJpbnQudjEuU3ByaW50EjIKD2NvbXBsZXRlZF90YXNrcxgCIAMoCzIZLmRzbS5zcHJpbnQudjEuU3ByaW50VGFzaxIxCg5yZWxlYXNlZF90YXNrcxgDIAMoCzIZLmRzbS5zcHJpbnQudjEuU3ByaW50VGFzaxItCgZwb2xpY3kYBCABKA4yHS5kc20uYmFja2xvZy52MS5SZWxlYXNlUG9saWN5EjYKDXJldHJvc3BlY3RpdmUYBSABKAsyHy5kc20uY2hyb25pY2xlLnYxLlJldHJvc3BlY3RpdmU6H4qOJRtkc20uc3ByaW50LnYxLnNwcmludC5jbG9zZWQibAoPU3ByaW50QWJhbmRvbmVkEiUKBnNwcmludBgBIAEoCzIVLmRzbS5zcHJpbnQudjEuU3ByaW50Eg4KBnJlYXNvbhgCIAEoCToiio4lHmRzbS5zcHJpbnQudjEuc3ByaW50LmFiYW5kb25lZCLdAQoRU3ByaW50VGFza1VwZGF0ZWQSJwoEdGFzaxgBIAEoCzIZLmRzbS5zcHJpbnQudjEuU3ByaW50VGFzaxIWCg5jaGFuZ2VkX2ZpZWxkcxgCIAMoCRIRCgl3b3JrX2RhdGUYAyABKAkSEwoLZW1wbG95ZWVfaWQYBCABKAkSLwoLY2hhbmdlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnJlYXNvbhgGIAEoCToeio4lGmRzbS5zcHJpbnQudjEudGFzay51cGRhdGVkImUKDVNjcnVtUmVwb3J0ZWQSMgoGcmVwb3J0GAEgASgLMiIuZHNtLmNocm9uaWNsZS52MS5EYWlseVNjcnVtUmVwb3J0OiCKjiUcZHNtLnNwcmludC52MS5zY3J1bS5yZXBvcnRlZCJmChBJbXBlZGltZW50UmFpc2VkEi0KCmltcGVkaW1lbnQYASABKAsyGS5kc20uc3ByaW50LnYxLkltcGVkaW1lbnQ6I4qOJR9kc20uc3ByaW50LnYxLmltcGVkaW1lbnQucmFpc2VkImoKEkltcGVkaW1lbnRSZXNvbHZlZBItCgppbXBlZGltZW50GAEgASgLMhkuZHNtLnNwcmludC52MS5JbXBlZGltZW50OiWKjiUhZHNtLnNwcmludC52MS5pbXBlZGltZW50LnJlc29sdmVkIvYBCg5UYXNrUHJvZ3Jlc3NlZBIPCgd0YXNrX2lkGAEgASgJEhEKCXNwcmludF9pZBgCIAEoCRIVCg1wcm9ncmVzc19tYWRlGAMgASgFEhoKEm5ld190b3RhbF9wcm9ncmVzcxgEIAEoBRITCgtlbXBsb3llZV9pZBgFIAEoCRIWCg55ZXN0ZXJkYXlfd29yaxgGIAEoCRISCgp0b2RheV93b3JrGAcgASgJEhMKC2ltcGVkaW1lbnRzGAggASgJEhEKCXdvcmtfZGF0ZRgJIAEoCTokio4lIGRzbS5pbi5zcHJpbnQudjEudGFzay5wcm9ncmVzc2VkYgZwcm90bzM", [file_dsm_backlog_v1_backlog_service, file_dsm_chronicle_v1_note, file_dsm_common_v1_options, file_dsm_sprint_v1_sprint, file_google_protobuf_timestamp]);
+  fileDesc("CiFkc20vZXZlbnRzL3YxL3NwcmludF9ldmVudHMucHJvdG8SDWRzbS5ldmVudHMudjEi/gEKDVNwcmludFN0YXJ0ZWQSJQoGc3ByaW50GAEgASgLMhUuZHNtLnNwcmludC52MS5TcHJpbnQSKAoFdGFza3MYAiADKAsyGS5kc20uc3ByaW50LnYxLlNwcmludFRhc2sSNQoNcGxhbm5pbmdfbm90ZRgDIAEoCzIeLmRzbS5jaHJvbmljbGUudjEuUGxhbm5pbmdOb3RlEhUKDXdvcmtpbmdfZGF0ZXMYBCADKAkSLAoHbWVtYmVycxgFIAMoCzIbLmRzbS5ldmVudHMudjEuU3ByaW50TWVtYmVyOiCKjiUcZHNtLnNwcmludC52MS5zcHJpbnQuc3RhcnRlZCI4CgxTcHJpbnRNZW1iZXISEwoLZW1wbG95ZWVfaWQYASABKAkSEwoLcGVyc29uX2RheXMYAiABKAEipAIKDFNwcmludENsb3NlZBIlCgZzcHJpbnQYASABKAsyFS5kc20uc3ByaW50LnYxLlNwcmludBIyCg9jb21wbGV0ZWRfdGFza3MYAiADKAsyGS5kc20uc3ByaW50LnYxLlNwcmludFRhc2sSMQoOcmVsZWFzZWRfdGFza3MYAyADKAsyGS5kc20uc3ByaW50LnYxLlNwcmludFRhc2sSLQoGcG9saWN5GAQgASgOMh0uZHNtLmJhY2tsb2cudjEuUmVsZWFzZVBvbGljeRI2Cg1yZXRyb3NwZWN0aXZlGAUgASgLMh8uZHNtLmNocm9uaWNsZS52MS5SZXRyb3NwZWN0aXZlOh+KjiUbZHNtLnNwcmludC52MS5zcHJpbnQuY2xvc2VkImwKD1NwcmludEFiYW5kb25lZBIlCgZzcHJpbnQYASABKAsyFS5kc20uc3ByaW50LnYxLlNwcmludBIOCgZyZWFzb24YAiABKAk6IoqOJR5kc20uc3ByaW50LnYxLnNwcmludC5hYmFuZG9uZWQi3QEKEVNwcmludFRhc2tVcGRhdGVkEicKBHRhc2sYASABKAsyGS5kc20uc3ByaW50LnYxLlNwcmludFRhc2sSFgoOY2hhbmdlZF9maWVsZHMYAiADKAkSEQoJd29ya19kYXRlGAMgASgJEhMKC2VtcGxveWVlX2lkGAQgASgJEi8KC2NoYW5nZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyZWFzb24YBiABKAk6HoqOJRpkc20uc3ByaW50LnYxLnRhc2sudXBkYXRlZCJlCg1TY3J1bVJlcG9ydGVkEjIKBnJlcG9ydBgBIAEoCzIiLmRzbS5jaHJvbmljbGUudjEuRGFpbHlTY3J1bVJlcG9ydDogio4lHGRzbS5zcHJpbnQudjEuc2NydW0ucmVwb3J0ZWQiZgoQSW1wZWRpbWVudFJhaXNlZBItCgppbXBlZGltZW50GAEgASgLMhkuZHNtLnNwcmludC52MS5JbXBlZGltZW50OiOKjiUfZHNtLnNwcmludC52MS5pbXBlZGltZW50LnJhaXNlZCJqChJJbXBlZGltZW50UmVzb2x2ZWQSLQoKaW1wZWRpbWVudBgBIAEoCzIZLmRzbS5zcHJpbnQudjEuSW1wZWRpbWVudDolio4lIWRzbS5zcHJpbnQudjEuaW1wZWRpbWVudC5yZXNvbHZlZCL2AQoOVGFza1Byb2dyZXNzZWQSDwoHdGFza19pZBgBIAEoCRIRCglzcHJpbnRfaWQYAiABKAkSFQoNcHJvZ3Jlc3NfbWFkZRgDIAEoBRIaChJuZXdfdG90YWxfcHJvZ3Jlc3MYBCABKAUSEwoLZW1wbG95ZWVfaWQYBSABKAkSFgoOeWVzdGVyZGF5X3dvcmsYBiABKAkSEgoKdG9kYXlfd29yaxgHIAEoCRITCgtpbXBlZGltZW50cxgIIAEoCRIRCgl3b3JrX2RhdGUYCSABKAk6JIqOJSBkc20uaW4uc3ByaW50LnYxLnRhc2sucHJvZ3Jlc3NlZGIGcHJvdG8z", [file_dsm_backlog_v1_backlog_service, file_dsm_chronicle_v1_note, file_dsm_common_v1_options, file_dsm_sprint_v1_sprint, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message dsm.events.v1.SprintStarted.
@@ -25,51 +25,58 @@ export const SprintStartedSchema = /*@__PURE__*/
   messageDesc(file_dsm_events_v1_sprint_events, 0);
 
 /**
+ * Describes the message dsm.events.v1.SprintMember.
+ * Use `create(SprintMemberSchema)` to create a new message.
+ */
+export const SprintMemberSchema = /*@__PURE__*/
+  messageDesc(file_dsm_events_v1_sprint_events, 1);
+
+/**
  * Describes the message dsm.events.v1.SprintClosed.
  * Use `create(SprintClosedSchema)` to create a new message.
  */
 export const SprintClosedSchema = /*@__PURE__*/
-  messageDesc(file_dsm_events_v1_sprint_events, 1);
+  messageDesc(file_dsm_events_v1_sprint_events, 2);
 
 /**
  * Describes the message dsm.events.v1.SprintAbandoned.
  * Use `create(SprintAbandonedSchema)` to create a new message.
  */
 export const SprintAbandonedSchema = /*@__PURE__*/
-  messageDesc(file_dsm_events_v1_sprint_events, 2);
+  messageDesc(file_dsm_events_v1_sprint_events, 3);
 
 /**
  * Describes the message dsm.events.v1.SprintTaskUpdated.
  * Use `create(SprintTaskUpdatedSchema)` to create a new message.
  */
 export const SprintTaskUpdatedSchema = /*@__PURE__*/
-  messageDesc(file_dsm_events_v1_sprint_events, 3);
+  messageDesc(file_dsm_events_v1_sprint_events, 4);
 
 /**
  * Describes the message dsm.events.v1.ScrumReported.
  * Use `create(ScrumReportedSchema)` to create a new message.
  */
 export const ScrumReportedSchema = /*@__PURE__*/
-  messageDesc(file_dsm_events_v1_sprint_events, 4);
+  messageDesc(file_dsm_events_v1_sprint_events, 5);
 
 /**
  * Describes the message dsm.events.v1.ImpedimentRaised.
  * Use `create(ImpedimentRaisedSchema)` to create a new message.
  */
 export const ImpedimentRaisedSchema = /*@__PURE__*/
-  messageDesc(file_dsm_events_v1_sprint_events, 5);
+  messageDesc(file_dsm_events_v1_sprint_events, 6);
 
 /**
  * Describes the message dsm.events.v1.ImpedimentResolved.
  * Use `create(ImpedimentResolvedSchema)` to create a new message.
  */
 export const ImpedimentResolvedSchema = /*@__PURE__*/
-  messageDesc(file_dsm_events_v1_sprint_events, 6);
+  messageDesc(file_dsm_events_v1_sprint_events, 7);
 
 /**
  * Describes the message dsm.events.v1.TaskProgressed.
  * Use `create(TaskProgressedSchema)` to create a new message.
  */
 export const TaskProgressedSchema = /*@__PURE__*/
-  messageDesc(file_dsm_events_v1_sprint_events, 7);
+  messageDesc(file_dsm_events_v1_sprint_events, 8);
 
