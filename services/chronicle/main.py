@@ -4,7 +4,7 @@ from dsm.chronicle.v1 import chronicle_service_pb2
 from dsm.chronicle.v1.chronicle_service_pb2_grpc import add_ChronicleServiceServicer_to_server
 from pydantic import Field
 
-from services.chronicle import events
+from services.chronicle import events, figures
 from services.chronicle.embedder import Embedder
 from services.chronicle.handlers import ChronicleHandlers
 from services.kit.clock import utc_now
@@ -44,5 +44,6 @@ def build(settings: ChronicleSettings) -> StatefulService:
     service.consume("DSM_ORCHESTRATOR", events.FROM_ORCHESTRATOR, events.apply)
     service.consume("DSM_BACKLOG", events.FROM_BACKLOG, events.apply)
     service.consume("DSM_PROJECT", events.FROM_PROJECT, events.apply)
+    service.measures.add(figures.TEXTS_WAITING, figures.WAITING, figures.KINDS)
     service.run(embedder.run)
     return service

@@ -7,12 +7,12 @@ from prometheus_client import Counter, Histogram
 
 LATENCIES_KEPT = 1000
 
-TEXTS = Counter("dsm_embedding_texts", "Texts embedded.", ["model"])
-ERRORS = Counter("dsm_embedding_backend_errors", "Calls that failed by the backend.", ["model"])
+TEXTS = Counter("dsm_embedding_texts", "Texts embedded.", ["backend", "model"])
+ERRORS = Counter("dsm_embedding_backend_errors", "Calls that failed by the backend.", ["backend", "model"])
 SECONDS = Histogram(
     "dsm_embedding_seconds",
     "Time to embed the texts of a call.",
-    ["model"],
+    ["backend", "model"],
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 
@@ -21,6 +21,7 @@ SECONDS = Histogram(
 class Figures:
     """Counts since the start of the process; times in milliseconds."""
 
+    backend: str
     model: str
     requests: int = 0
     texts: int = 0
@@ -32,13 +33,13 @@ class Figures:
         """Count a call that was answered."""
         self.texts += texts
         self._took(elapsed_ms)
-        TEXTS.labels(self.model).inc(texts)
+        TEXTS.labels(self.backend, self.model).inc(texts)
 
     def failed(self, elapsed_ms: float) -> None:
         """Count a call that the backend failed."""
         self.errors += 1
         self._took(elapsed_ms)
-        ERRORS.labels(self.model).inc()
+        ERRORS.labels(self.backend, self.model).inc()
 
     @property
     def average_ms(self) -> float | None:
@@ -49,4 +50,4 @@ class Figures:
         self.requests += 1
         self.total_ms += elapsed_ms
         self.latencies_ms.append(elapsed_ms)
-        SECONDS.labels(self.model).observe(elapsed_ms / 1000)
+        SECONDS.labels(self.backend, self.model).observe(elapsed_ms / 1000)

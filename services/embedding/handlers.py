@@ -38,7 +38,7 @@ class EmbeddingHandlers(EmbeddingServiceServicer):
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._figures = Figures(backend.model)
+        self._figures = Figures(backend.kind, backend.model)
         self._native_dimensions = 0
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:

@@ -11,6 +11,7 @@ import structlog
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import DsmError
+from services.orchestrator import figures
 from services.orchestrator.domain.advice import (
     INSTRUCTIONS,
     SCHEMA,
@@ -72,8 +73,10 @@ class Advisor:
     async def _advise(self, waiting: Waiting) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                text = read_review(await self._ask(question(waiting.record)))
+                with figures.ADVISORY_SECONDS.time():
+                    text = read_review(await self._ask(question(waiting.record)))
         except _FAULTS as error:
+            figures.ADVISORIES.labels("failed").inc()
             log.info("advisory.failed", decision_id=str(waiting.decision_id), error=type(error).__name__)
             retry = self._clock() + timedelta(seconds=RETRY_SECONDS)
             async with self._database.write(keyed=False) as tx:
@@ -82,6 +85,7 @@ class Advisor:
         advisory = Advisory(AdvisoryState.AVAILABLE, self._model, text, self._clock())
         async with self._database.write(keyed=False) as tx:
             await advisories.settle(tx, waiting.decision_id, advisory)
+        figures.ADVISORIES.labels("available").inc()
 
     async def _ask(self, asked: str) -> str:
         answer = await self._client.chat(
@@ -101,5 +105,6 @@ async def keep_limit(database: Database, clock: Clock, seconds: float) -> None:
     while True:
         with suppress(DsmError):
             async with database.write(keyed=False) as tx:
-                await advisories.give_up(tx, clock() - timedelta(seconds=seconds))
+                given_up = await advisories.give_up(tx, clock() - timedelta(seconds=seconds))
+            figures.ADVISORIES.labels("given_up").inc(given_up)
         await asyncio.sleep(min(GIVE_UP_EVERY_SECONDS, seconds / 4))

@@ -16,12 +16,13 @@ from dsm.orchestrator.v1 import decision_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 from dsm.sprint.v1 import sprint_service_pb2_grpc
 
-from services.kit import call
+from services.kit import call, trace
 from services.kit.call import Call, RequestKey
 from services.kit.callee import Callee
 from services.kit.clock import Clock
 from services.kit.database import CONFLICTS, AlreadyAnswered, Database
 from services.kit.errors import DsmError
+from services.orchestrator import figures
 from services.orchestrator.domain.schedule import (
     CronJob,
     Policy,
@@ -109,10 +110,12 @@ class Keeper:
             await asyncio.sleep(self._poll_seconds)
 
     async def _hold_scrum(self, job: CronJob) -> None:
-        end = await self._scrum_ended(job)
+        with trace.span("orchestrator", "schedule daily_scrum"):
+            end = await self._scrum_ended(job)
         log.info("scrum.scheduled", sprint_id=job.sprint_id, result=end.result, next_run=str(end.next_run_time))
         async with self._database.write(keyed=False) as tx:
             await schedules.finish(tx, job, end)
+        figures.ran(figures.SCRUM, end)
 
     async def _scrum_ended(self, job: CronJob) -> RunEnd:
         now, planned, timer = self._clock(), job.next_run_time, job.timer
@@ -135,10 +138,12 @@ class Keeper:
         return run_ended(timer, run, now, held)
 
     async def _hold_orchestration(self, timetable: Timetable) -> None:
-        end, decision_id = await self._orchestration_ended(timetable)
+        with trace.span("orchestrator", "schedule orchestration"):
+            end, decision_id = await self._orchestration_ended(timetable)
         log.info("orchestration.scheduled", project_id=timetable.project_id, result=end.result)
         async with self._database.write(keyed=False) as tx:
             await timetables.finish(tx, timetable, end, decision_id)
+        figures.ran(figures.ORCHESTRATION, end)
 
     async def _orchestration_ended(self, timetable: Timetable) -> tuple[RunEnd, UUID | None]:
         now, planned, timer = self._clock(), timetable.next_run_time, timetable.timer

@@ -10,7 +10,7 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import Aborted, DsmError
-from services.orchestrator import events
+from services.orchestrator import events, figures
 from services.orchestrator.convert.strategies import from_evolution
 from services.orchestrator.domain.evolution import Evolution, evolve
 from services.orchestrator.domain.learning import Lessons
@@ -44,7 +44,10 @@ class Learner:
                         await strategies.put(tx, evolution.changes)
                         for change in evolution.changes:
                             events.strategy_evolved(tx, change)
-                    return tx.reply(from_evolution(evolution, considered))
+                    answer = tx.reply(from_evolution(evolution, considered))
+                if not dry_run:
+                    figures.evolved(answer)
+                return answer
         raise Aborted("The strategies keep changing while they are learned: try again.")
 
     async def keep_learning(self) -> None:

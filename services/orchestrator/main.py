@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from services.kit.clock import utc_now
 from services.kit.service import StatefulService
 from services.kit.settings import StatefulSettings
-from services.orchestrator import events
+from services.orchestrator import events, figures
 from services.orchestrator.act import Actor
 from services.orchestrator.advisor import Advisor, keep_limit
 from services.orchestrator.convert.manifests import Template, read_pod
@@ -164,6 +164,7 @@ def build(settings: OrchestratorSettings) -> StatefulService:
         handlers,
     )
     service.consume("DSM_SPRINT", events.SPRINT_SUBJECTS, events.apply)
+    figures.measure(service.measures)
     service.run(memory.keep_embedded)
     service.run(pipeline.carry_on)
     service.run(learner.keep_learning)

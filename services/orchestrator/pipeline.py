@@ -13,7 +13,7 @@ from services.kit import call
 from services.kit.clock import Clock
 from services.kit.database import AlreadyAnswered, Database
 from services.kit.errors import DsmError, RequestIdReused
-from services.orchestrator import events
+from services.orchestrator import events, figures
 from services.orchestrator.act import Actor
 from services.orchestrator.convert import answers
 from services.orchestrator.domain.action import plan
@@ -108,6 +108,7 @@ class Pipeline:
                     await self._store(episode, lease)
                     watch.lap("store")
                     watch.decision = watch.total
+                    figures.decided(episode.record, watch.decision)
                 return await self._carry_out(episode, watch)
         except OrchestrationInProgress:
             await self._wait_for_twin(order.project_id, decision_id)
@@ -215,6 +216,7 @@ class Pipeline:
         if not episode.record.pending:
             return await self._answer(episode, watch, acted=False)
         record = await self._actor.act(episode.record)
+        figures.acted(episode.record, record)
         watch.lap("act")
         return await self._answer(revise(episode, record), watch, acted=True)
 
@@ -252,7 +254,9 @@ class Pipeline:
                 episode = await decisions.find(self._database.read, decision_id)
                 if episode is None or not episode.record.pending:
                     return
-                episode = revise(episode, await self._actor.act(episode.record))
+                record = await self._actor.act(episode.record)
+                figures.acted(episode.record, record)
+                episode = revise(episode, record)
                 async with self._database.write(keyed=False) as tx:
                     await decisions.update(tx, episode, RETRY_SECONDS)
                     events.decision_made(tx, episode)

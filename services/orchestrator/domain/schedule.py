@@ -144,6 +144,16 @@ class CronJob:
     last_run_result: str = ""
 
 
+class RunOutcome(StrEnum):
+    """How a run ended; one that is POSTPONED is tried again."""
+
+    HELD = "held"
+    DAY_OFF = "day_off"
+    REFUSED = "refused"
+    MISSED = "missed"
+    POSTPONED = "postponed"
+
+
 @dataclass(frozen=True)
 class RunEnd:
     """What came of a run: when the next one is, and what this one came to. `ran` is None if nothing ran.
@@ -155,26 +165,29 @@ class RunEnd:
     retry_time: datetime
     ran: datetime | None
     result: str
+    outcome: RunOutcome
 
 
-def run_ended(timer: Timer, run: datetime, now: datetime, result: str) -> RunEnd:
+def run_ended(timer: Timer, run: datetime, now: datetime, result: str, outcome: RunOutcome = RunOutcome.HELD) -> RunEnd:
     """A run that was held, or refused for good."""
-    return RunEnd(timer.next_after(now), now, run, result)
+    return RunEnd(timer.next_after(now), now, run, result, outcome)
 
 
 def run_missed(timer: Timer, planned: datetime, now: datetime, policy: Policy) -> RunEnd:
     """A run that nobody began in time."""
     day = timer.day_of(planned)
-    return RunEnd(timer.next_after(now), now, None, f"Missed on {day}, and not made up for ({policy.missed}).")
+    result = f"Missed on {day}, and not made up for ({policy.missed})."
+    return RunEnd(timer.next_after(now), now, None, result, RunOutcome.MISSED)
 
 
 def run_failed(timer: Timer, planned: datetime, run: datetime, now: datetime, error: DsmError) -> RunEnd:
     """A run that was refused: over if that is an answer, else tried again after a while."""
     if error.reason == "NOT_A_WORKING_DAY":
-        return run_ended(timer, run, now, f"Nobody works on {timer.day_of(run)}.")
+        return run_ended(timer, run, now, f"Nobody works on {timer.day_of(run)}.", RunOutcome.DAY_OFF)
     if error.code not in UNDECIDED:
-        return run_ended(timer, run, now, error.message[:_LONGEST_RESULT])
-    return RunEnd(planned, now + RETRY, None, f"Tried again: {error.message}"[:_LONGEST_RESULT])
+        return run_ended(timer, run, now, error.message[:_LONGEST_RESULT], RunOutcome.REFUSED)
+    result = f"Tried again: {error.message}"[:_LONGEST_RESULT]
+    return RunEnd(planned, now + RETRY, None, result, RunOutcome.POSTPONED)
 
 
 def check_schedule(text: str, field: str) -> str:
