@@ -99,7 +99,7 @@ class World:
         self._servers[name] = await self._serve([name], self._ports[name])
 
     async def _serve(self, names: Iterable[str], port: int) -> Server:
-        process = ProcessSettings(port=port, metrics_port=-1, grace_seconds=1)
+        process = load(ProcessSettings, self._settings, port=port, metrics_port=-1, grace_seconds=1)
         server = Server([self._build(name) for name in names], process)
         server.bind()
         await server.start()

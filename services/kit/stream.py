@@ -124,6 +124,16 @@ class SecureClient(Client):
                 raise
         return self._context
 
+    async def _process_connect_init(self) -> None:
+        # nats-py waits for ever until a connection is closed whose handshake failed (its issue 718): it makes another.
+        try:
+            await super()._process_connect_init()
+        except BaseException:
+            if self._transport:
+                self._transport.close()  # type: ignore[no-untyped-call]
+            self._transport = None
+            raise
+
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # Told by a server that asks for no TLS, or by somebody between, the client would send its credentials in the
         # clear: it hears what it must do.

@@ -8,6 +8,7 @@ import platform
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -47,12 +48,21 @@ _STOP = ((signal.SIGTERM, 10.0),)  # Not SIGINT, which a shell makes background 
 class NatsServer:
     """A running server; `start` makes one. Its store folder holds its configuration and JetStream's files."""
 
-    def __init__(self, store_dir: Path, port: int, monitor_port: int, durable: bool, log_file: Path) -> None:
+    def __init__(
+        self,
+        store_dir: Path,
+        port: int,
+        monitor_port: int,
+        durable: bool,
+        log_file: Path,
+        settings: Mapping[str, object],
+    ) -> None:
         self.store_dir = store_dir
         self.port = port
         self.monitor_port = monitor_port
         self.log_file = log_file
         self._durable = durable
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._ill_since: float | None = None
         self._look_at = 0.0
@@ -66,20 +76,22 @@ class NatsServer:
         monitor_port: int | None = None,
         durable: bool = True,
         log_file: Path | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> Self:
         """Starts the server, making the store folder if it is not there, and returns when JetStream is healthy.
 
         `port`: None = 4222 if free, else any; 0 = any; else just that one; `monitor_port` likewise from 8222.
         `durable`: an acknowledged message is on disk (fsync); without, a crash of the machine, though not of the
-        server, loses the last minutes. `log_file` is beside the store folder by default. Call it from a thread that
-        lives as long as the server (`process.spawn`). Raises StackError.
+        server, loses the last minutes. `log_file` is beside the store folder by default. `settings` are added to the
+        server's configuration. Call it from a thread that lives as long as the server (`process.spawn`). Raises
+        StackError.
         """
         store_dir = store_dir.absolute()
         log_file = log_file or store_dir.with_name(store_dir.name + ".log")
         for _ in range(_PORT_ATTEMPTS):
             client_port = choose_port(port, DEFAULT_PORT)
             monitor = choose_port(monitor_port, DEFAULT_MONITOR_PORT, taken=(client_port,))
-            server = cls(store_dir, client_port, monitor, durable, log_file)
+            server = cls(store_dir, client_port, monitor, durable, log_file, settings or {})
             try:
                 server.restart()
                 return server
@@ -173,6 +185,7 @@ class NatsServer:
             "http": f"{LOOPBACK}:{self.monitor_port}",
             "max_payload": MAX_PAYLOAD_BYTES,
             "jetstream": jetstream,
+            **self._settings,
         }
         try:
             self.store_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

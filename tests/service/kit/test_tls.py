@@ -52,7 +52,7 @@ class Secured:
         self.pair = self.ca.sign()
         self.client = self.ca.sign("nobody.example")
         self.other = Authority(folder, "other")
-        self.handlers = Handlers()
+        self.handlers = Handlers()  # type: ignore[abstract]
         self.server: Server
         self._callees: list[Callee] = []
 
@@ -94,8 +94,8 @@ class Secured:
 
 def files_of(ca: Authority, pair: Pair | None = None) -> PemFiles:
     """A client's files."""
-    shown = {"client_cert_file": str(pair.cert), "client_key_file": str(pair.key)} if pair else {}
-    files = client_files(ServiceSettings(client_ca_file=str(ca.file), **shown))
+    cert, key = (str(pair.cert), str(pair.key)) if pair else ("", "")
+    files = client_files(ServiceSettings(client_ca_file=str(ca.file), client_cert_file=cert, client_key_file=key))
     assert files
     return files
 
