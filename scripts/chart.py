@@ -32,7 +32,8 @@ Path_ = tuple[str, ...]
 
 # What the chart sets from other values, or what has no use in a cluster.
 _NOT_FOR_PEOPLE = re.compile(
-    "^(host|port|metrics_port|grace_seconds|max_connection_age_seconds|failpoints|database_url|nats_url|.*_address|"
+    "^(host|port|metrics_port|grace_seconds|max_connection_age_seconds|failpoints|database_url|.*_address|"
+    "tls_.*|client_.*_file|jwt_.*|service_token_file|rate_limit_.*|otlp_endpoint|trace_sample_ratio|nats_.*|"
     "schedule_runner|kubernetes_api_url|kubernetes_namespace|cron_job_.*)$"
 )
 _KEY = re.compile(r"^( *)([A-Za-z]\w*):")

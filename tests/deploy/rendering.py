@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,30 @@ class Pod:
     def containers(self) -> list[Object]:
         """Every container, with those that run before."""
         return [*self.spec.get("initContainers", []), *self.spec["containers"]]
+
+    @property
+    def component(self) -> str:
+        """What it is for: a service, or a job."""
+        return self.labels["app.kubernetes.io/component"]
+
+    @property
+    def sources(self) -> Iterator[tuple[str, Object]]:
+        """The secrets and maps that are mounted, each with the kind that its volume says."""
+        for volume in self.spec["volumes"]:
+            for source in volume.get("projected", {}).get("sources", [volume]):
+                yield from ((kind, source[kind]) for kind in ("secret", "configMap") if kind in source)
+
+    @property
+    def files(self) -> set[str]:
+        """Where the single files are that volumes put there."""
+        places = {mount["name"]: mount["mountPath"] for it in self.containers for mount in it["volumeMounts"]}
+        return {
+            f"{places[volume['name']]}/{item['path']}"
+            for volume in self.spec["volumes"]
+            for source in volume.get("projected", {}).get("sources", [])
+            for kind in source.values()
+            for item in kind["items"]
+        }
 
     @property
     def ours(self) -> bool:
@@ -79,7 +104,7 @@ def of_kind(found: Sequence[Object], kind: str) -> dict[str, Object]:
 
 
 def pods(found: Sequence[Object]) -> Iterator[Pod]:
-    """Every pod that these objects make."""
+    """Every pod that these objects make, and those that the orchestrator makes of what it is given."""
     for it in found:
         kind, name = it["kind"], it["metadata"]["name"]
         template = it if kind == "Pod" else it.get("spec", {}).get("template")
@@ -87,6 +112,8 @@ def pods(found: Sequence[Object]) -> Iterator[Pod]:
             template = it["spec"]["jobTemplate"]["spec"]["template"]
         if template:
             yield Pod(kind, name, template["metadata"]["labels"], template["spec"])
+        if kind == "ConfigMap" and "pod.json" in it["data"]:
+            yield Pod("DailyScrum", name, it["metadata"]["labels"], json.loads(it["data"]["pod.json"]))
 
 
 def environ(container: Object, found: Sequence[Object]) -> dict[str, str]:
@@ -96,7 +123,7 @@ def environ(container: Object, found: Sequence[Object]) -> dict[str, str]:
         held |= of_kind(found, "ConfigMap")[source["configMapRef"]["name"]]["data"]
     for variable in container.get("env", []):
         name = variable["name"]
-        made_up = {"DSM_NATS_URL": "nats://somewhere:4222"}.get(name, "postgresql://somewhere/database")
+        made_up: str = {"DSM_NATS_URL": "nats://somewhere:4222"}.get(name, "postgresql://somewhere/database")
         held[name] = variable.get("value", made_up)
     return held
 

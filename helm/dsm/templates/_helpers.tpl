@@ -30,6 +30,9 @@ daily-scrum: [sprint]
 {{- if .Values.jobs.planning }}
 planning: [sprint]
 {{- end }}
+{{- if .Values.jobs.backfill.enabled }}
+backfill: [orchestrator]
+{{- end }}
 {{- if .Values.jobs.seed.enabled }}
 seed: [project, backlog]
 {{- end }}
@@ -68,6 +71,32 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- define "dsm.imagePullSecrets" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "dsm.accountAnnotations" -}}
+{{- with .Values.serviceAccount.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* Where pods may run: the services' by their own values, what belongs to no service by `defaults`. */ -}}
+{{- define "dsm.scheduling" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
@@ -116,11 +145,15 @@ capabilities: {drop: [ALL]}
       key: {{ .passwordSecret.key | replace "{service}" $service }}
 {{- end }}
 {{- end }}
-{{- if and .caSecret.name (not $root.Values.evaluation.enabled) }}
+{{- if not $root.Values.evaluation.enabled }}
+{{- with .sslMode | default (ternary "verify-full" "" (not (empty .caSecret.name))) }}
 - name: PGSSLMODE
-  value: verify-full
+  value: {{ . }}
+{{- end }}
+{{- if .caSecret.name }}
 - name: PGSSLROOTCERT
   value: /etc/dsm/postgresql/ca.crt
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -138,10 +171,6 @@ capabilities: {drop: [ALL]}
 - name: DSM_NATS_URL
   value: {{ .url | quote }}
 {{- end }}
-{{- if and .caSecret.name (not $.Values.evaluation.enabled) }}
-- name: SSL_CERT_FILE
-  value: /etc/dsm/nats/ca.crt
-{{- end }}
 {{- end }}
 {{- end }}
 
@@ -153,26 +182,102 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{- /* Volumes with the authorities' certificates. Call with (list $ "postgresql" "nats"). */ -}}
-{{- define "dsm.caVolumes" -}}
-{{- $root := first . -}}
-{{- range rest . }}
-{{- $secret := (index $root.Values .).caSecret -}}
-{{- if and $secret.name (not $root.Values.evaluation.enabled) }}
-- name: {{ . }}-ca
-  secret:
-    secretName: {{ $secret.name }}
-    items: [{key: {{ $secret.key }}, path: ca.crt}]
+{{- /*
+What is mounted, as [{from, secret, items}] of each folder of /etc/dsm: certificates, keys and tokens, by reference.
+Call with (list $ component); components are the services, the jobs, and migrate.
+*/ -}}
+{{- define "dsm.mounted" -}}
+{{- $root := index . 0 -}}
+{{- $component := index . 1 -}}
+{{- $service := has $component (splitList " " (include "dsm.services" $root)) -}}
+{{- $stateful := has $component (splitList " " (include "dsm.stateful" $root)) -}}
+{{- $any := ternary $component "project" $service -}}
+{{- with $root.Values -}}
+{{- $outside := not .evaluation.enabled -}}
+{{- if and $outside (or $stateful (eq $component "migrate")) .postgresql.caSecret.name }}
+postgresql:
+  - {secret: {name: {{ .postgresql.caSecret.name }}, items: [{key: {{ .postgresql.caSecret.key }}, path: ca.crt}]}}
+{{- end }}
+{{- if and $outside $stateful (or .nats.caSecret.name .nats.clientSecret.name .nats.credentialsSecret.name) }}
+nats:
+  {{- with .nats.caSecret }}{{ if .name }}
+  - {secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: ca.crt}]}}
+  {{- end }}{{ end }}
+  {{- with .nats.clientSecret }}{{ if .name }}
+  - {secret: {name: {{ .name }}, items: [{key: {{ .certKey }}, path: client.crt}, {key: {{ .keyKey }}, path: client.key}]}}
+  {{- end }}{{ end }}
+  {{- with .nats.credentialsSecret }}{{ if .name }}
+  - {secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: user.creds}]}}
+  {{- end }}{{ end }}
+{{- end }}
+{{- if and .tls.serverSecret.name (ne $component "migrate") }}
+tls:
+  {{- if $service }}
+  - secret:
+      name: {{ .tls.serverSecret.name | replace "{service}" $component }}
+      items: [{key: {{ .tls.serverSecret.certKey }}, path: server.crt}, {key: {{ .tls.serverSecret.keyKey }}, path: server.key}]
+  {{- end }}
+  - {secret: {name: {{ .tls.caSecret.name | default .tls.serverSecret.name | replace "{service}" $any }}, items: [{key: {{ .tls.caSecret.key }}, path: ca.crt}]}}
+  {{- if and $service .tls.clientCaSecret.name }}
+  - {secret: {name: {{ .tls.clientCaSecret.name }}, items: [{key: {{ .tls.clientCaSecret.key }}, path: client-ca.crt}]}}
+  {{- end }}
+  {{- with .tls.clientSecret }}{{ if .name }}
+  - {secret: {name: {{ .name }}, items: [{key: {{ .certKey }}, path: client.crt}, {key: {{ .keyKey }}, path: client.key}]}}
+  {{- end }}{{ end }}
+{{- end }}
+{{- if and $service (include "dsm.identity" $root) }}
+identity:
+  {{- with .identity.jwtSecret }}{{ if .name }}
+  - {secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: jwt-secret}]}}
+  {{- end }}{{ end }}
+  {{- with .identity.jwks }}{{ if .configMap }}
+  - {configMap: {name: {{ .configMap }}, items: [{key: {{ .key }}, path: jwks.json}]}}
+  {{- end }}{{ end }}
+  {{- with .identity.serviceTokenSecret }}{{ if .name }}
+  - {secret: {name: {{ .name | replace "{service}" $component }}, items: [{key: {{ .key | replace "{service}" $component }}, path: token}]}}
+  {{- end }}{{ end }}
+{{- else if and (not $service) (ne $component "migrate") .jobs.tokenSecret.name }}
+identity:
+  {{- with .jobs.tokenSecret }}
+  - {secret: {name: {{ .name | replace "{job}" $component }}, items: [{key: {{ .key | replace "{job}" $component }}, path: token}]}}
+  {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{- define "dsm.caMounts" -}}
-{{- $root := first . -}}
-{{- range rest . }}
-{{- $secret := (index $root.Values .).caSecret -}}
-{{- if and $secret.name (not $root.Values.evaluation.enabled) }}
-- {name: {{ . }}-ca, mountPath: /etc/dsm/{{ . }}, readOnly: true}
+{{- /* Whether callers are identified; empty = no. */ -}}
+{{- define "dsm.identity" -}}
+{{- with .Values.identity }}{{ or .jwtSecret.name .jwks.url .jwks.configMap }}{{ end -}}
+{{- end }}
+
+{{- /* The volumes and mounts of what "dsm.mounted" tells. Call with (list $ component). */ -}}
+{{- define "dsm.volumes" -}}
+{{- range $folder, $sources := include "dsm.mounted" . | fromYaml }}
+- name: {{ $folder }}
+  projected:
+    # 0440: for the group of the pod.
+    defaultMode: 288
+    sources:
+      {{- toYaml $sources | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{- define "dsm.mounts" -}}
+{{- range $folder, $_ := include "dsm.mounted" . | fromYaml }}
+- {name: {{ $folder }}, mountPath: /etc/dsm/{{ $folder }}, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- /* What the commands of `dsm` need to call the services, beside their addresses. Call with (list $ component). */ -}}
+{{- define "dsm.callerConfig" -}}
+{{- $root := index . 0 -}}
+{{- with $root.Values.tls }}
+{{- if .serverSecret.name }}
+DSM_TLS_CA: /etc/dsm/tls/ca.crt
+{{- if .clientSecret.name }}
+DSM_TLS_CERT: /etc/dsm/tls/client.crt
+DSM_TLS_KEY: /etc/dsm/tls/client.key
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -186,44 +291,77 @@ imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 args: [migrate, --service, {{ $service }}]
 env:
   {{- include "dsm.databaseEnv" . | trim | nindent 2 }}
+  {{- with (include "dsm.values" . | fromYaml).extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 resources:
   {{- toYaml $root.Values.migrate.resources | nindent 2 }}
 securityContext:
   {{- include "dsm.securityContext" $root | nindent 2 }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
-  {{- include "dsm.caMounts" (list $root "postgresql") | nindent 2 }}
+  {{- with include "dsm.mounts" (list $root "migrate") | trim }}{{ nindent 2 . }}{{ end }}
 {{- end }}
 
-{{- /* The pod of a job that calls the API. Call with (list $ component arguments). */ -}}
-{{- define "dsm.jobPod" -}}
+{{- /* The spec of the pod of a job that calls the API. Call with (list $ component arguments). */ -}}
+{{- define "dsm.jobSpec" -}}
 {{- $root := index . 0 -}}
+{{- $component := index . 1 -}}
+restartPolicy: Never
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- include "dsm.imagePullSecrets" $root }}
+{{- include "dsm.scheduling" $root.Values.defaults }}
+securityContext:
+  {{- include "dsm.podSecurityContext" $root | nindent 2 }}
+containers:
+  - name: {{ $component }}
+    image: {{ include "dsm.image" $root }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    args:
+      {{- toYaml (index . 2) | nindent 6 }}
+    env:
+      {{- include "dsm.addressEnv" $root | trim | nindent 6 }}
+      {{- range $name, $value := include "dsm.callerConfig" . | fromYaml }}
+      - name: {{ $name }}
+        value: {{ $value }}
+      {{- end }}
+      {{- if $root.Values.jobs.tokenSecret.name }}
+      - name: DSM_TOKEN_FILE
+        value: /etc/dsm/identity/token
+      {{- end }}
+      {{- with $root.Values.defaults.extraEnv }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    resources:
+      {{- toYaml $root.Values.jobs.resources | nindent 6 }}
+    securityContext:
+      {{- include "dsm.securityContext" $root | nindent 6 }}
+    volumeMounts:
+      - {name: tmp, mountPath: /tmp}
+      {{- with include "dsm.mounts" . | trim }}{{ nindent 6 . }}{{ end }}
+volumes:
+  - {name: tmp, emptyDir: {}}
+  {{- with include "dsm.volumes" . | trim }}{{ nindent 2 . }}{{ end }}
+{{- end }}
+
+{{- define "dsm.jobPod" -}}
 metadata:
   labels:
-    {{- include "dsm.labels" (list $root (index . 1)) | nindent 4 }}
+    {{- include "dsm.labels" . | nindent 4 }}
 spec:
-  restartPolicy: Never
-  automountServiceAccountToken: false
-  enableServiceLinks: false
-  {{- include "dsm.imagePullSecrets" $root | trim | nindent 2 }}
-  securityContext:
-    {{- include "dsm.podSecurityContext" $root | nindent 4 }}
-  containers:
-    - name: {{ index . 1 }}
-      image: {{ include "dsm.image" $root }}
-      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-      args:
-        {{- toYaml (index . 2) | nindent 8 }}
-      env:
-        {{- include "dsm.addressEnv" $root | trim | nindent 8 }}
-      resources:
-        {{- toYaml $root.Values.jobs.resources | nindent 8 }}
-      securityContext:
-        {{- include "dsm.securityContext" $root | nindent 8 }}
-      volumeMounts:
-        - {name: tmp, mountPath: /tmp}
-  volumes:
-    - {name: tmp, emptyDir: {}}
+  {{- include "dsm.jobSpec" . | nindent 2 }}
+{{- end }}
+
+{{- /* The spec of the pods of daily scrums; the orchestrator sets their arguments. */ -}}
+{{- define "dsm.scrumSpec" -}}
+{{- $spec := include "dsm.jobSpec" (list . "daily-scrum" (list "--help")) | fromYaml }}
+{{- $_ := set $spec "serviceAccountName" (printf "%s-daily-scrum" (include "dsm.fullname" .)) }}
+{{- with .Values.schedules }}
+{{- $resources := dict "requests" (dict "cpu" .cpu "memory" .memory) "limits" (dict "memory" .memory) }}
+{{- $_ := set (first $spec.containers) "resources" $resources }}
+{{- end }}
+{{- toPrettyJson $spec }}
 {{- end }}
 
 {{- /* The settings of a service that are no secret. Call with (list $ service). */ -}}
@@ -243,15 +381,79 @@ DSM_{{ upper . }}_ADDRESS: {{ include "dsm.fullname" $root }}-{{ . }}:7600
 {{- if and (eq $service "orchestrator") (eq $root.Values.schedules.runner "KUBERNETES") }}
 DSM_SCHEDULE_RUNNER: KUBERNETES
 DSM_KUBERNETES_NAMESPACE: {{ $root.Release.Namespace }}
-DSM_CRON_JOB_IMAGE: {{ include "dsm.image" $root }}
-DSM_CRON_JOB_PULL_POLICY: {{ $root.Values.image.pullPolicy }}
 DSM_CRON_JOB_INSTANCE: {{ $root.Release.Name | replace "." "-" }}
 DSM_CRON_JOB_SERVICE_ACCOUNT: {{ include "dsm.fullname" $root }}-daily-scrum
-DSM_CRON_JOB_CPU: {{ $root.Values.schedules.cpu | quote }}
-DSM_CRON_JOB_MEMORY: {{ $root.Values.schedules.memory | quote }}
+DSM_CRON_JOB_POD_FILE: /etc/dsm/cron-job/pod.json
+{{- end }}
+{{- include "dsm.callerConfig" . }}
+{{- include "dsm.protection" . }}
+{{- with $root.Values.tracing }}
+{{- if .otlpEndpoint }}
+DSM_OTLP_ENDPOINT: {{ .otlpEndpoint }}
+DSM_TRACE_SAMPLE_RATIO: {{ .sampleRatio | quote }}
+{{- end }}
 {{- end }}
 {{- range $name, $value := $settings }}
 {{- /* Numbers come as floats, and large ones would be written as 1e+06. */}}
 DSM_{{ upper $name }}: {{ (kindIs "float64" $value | ternary (toJson $value) (toString $value)) | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* TLS, identity and NATS of a service: places of files, and what is no secret. Call with (list $ service). */ -}}
+{{- define "dsm.protection" -}}
+{{- $root := index . 0 -}}
+{{- $stateful := has (index . 1) (splitList " " (include "dsm.stateful" $root)) -}}
+{{- with $root.Values.tls }}
+{{- if .serverSecret.name }}
+DSM_TLS_CERT_FILE: /etc/dsm/tls/server.crt
+DSM_TLS_KEY_FILE: /etc/dsm/tls/server.key
+DSM_CLIENT_CA_FILE: /etc/dsm/tls/ca.crt
+{{- if .clientCaSecret.name }}
+DSM_TLS_CLIENT_CA_FILE: /etc/dsm/tls/client-ca.crt
+{{- end }}
+{{- if .clientSecret.name }}
+DSM_CLIENT_CERT_FILE: /etc/dsm/tls/client.crt
+DSM_CLIENT_KEY_FILE: /etc/dsm/tls/client.key
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if include "dsm.identity" $root }}
+{{- with $root.Values.identity }}
+{{- if .jwtSecret.name }}
+DSM_JWT_SECRET_FILE: /etc/dsm/identity/jwt-secret
+{{- end }}
+{{- if .jwks.configMap }}
+DSM_JWT_JWKS: /etc/dsm/identity/jwks.json
+{{- else if .jwks.url }}
+DSM_JWT_JWKS: {{ .jwks.url | quote }}
+{{- end }}
+{{- with .issuer }}
+DSM_JWT_ISSUER: {{ . | quote }}
+{{- end }}
+DSM_JWT_AUDIENCE: {{ .audience | quote }}
+{{- if .serviceTokenSecret.name }}
+DSM_SERVICE_TOKEN_FILE: /etc/dsm/identity/token
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with $root.Values.rateLimit }}
+{{- if .perSecond }}
+DSM_RATE_LIMIT_PER_SECOND: {{ .perSecond | quote }}
+DSM_RATE_LIMIT_BURST: {{ .burst | quote }}
+{{- end }}
+{{- end }}
+{{- if and $stateful (not $root.Values.evaluation.enabled) }}
+{{- with $root.Values.nats }}
+{{- if .caSecret.name }}
+DSM_NATS_CA_FILE: /etc/dsm/nats/ca.crt
+{{- end }}
+{{- if .clientSecret.name }}
+DSM_NATS_CERT_FILE: /etc/dsm/nats/client.crt
+DSM_NATS_KEY_FILE: /etc/dsm/nats/client.key
+{{- end }}
+{{- if .credentialsSecret.name }}
+DSM_NATS_CREDENTIALS_FILE: /etc/dsm/nats/user.creds
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
