@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -260,8 +261,11 @@ async def test_health_is_open_and_reflection_is_not(start: Start) -> None:
 
 async def test_nothing_of_a_token_is_told(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     said = LogCapture()
+    everything = structlog.wrap_logger(
+        None, processors=[said], wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG)
+    )
     for module in (gate, guard):
-        monkeypatch.setattr(module, "log", structlog.wrap_logger(None, processors=[said]))
+        monkeypatch.setattr(module, "log", everything)
     running = await start(jwt_secret=SECRET)
     for token in (signed(aud="others"), signed(exp=1), signed("another secret of 32 bytes or more"), "Some.Thing.Else"):
         failed = await refused(running.stub.GetProject(_GET, metadata=_bearer(token)))
