@@ -30,6 +30,8 @@ $(VENV)/.runtime: requirements.lock pyproject.toml gen/python/pyproject.toml
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
 	@$(PIP) install --no-compile --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e . -e gen/python
+	@# Compiles what services import, once: where Python may write no bytecode, each start would take three times as long.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import alembic.command; from services.cli import names, registry; registry.entries(names.SERVICES)'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
