@@ -1,8 +1,8 @@
-"""Benchmarks: `make bench`, or `python -m tests.bench [NAME …] [--calls N] [--tasks N] [--json]`.
+"""Benchmarks: `make bench`, or `python -m tests.bench [NAME …] [--calls N] [--tasks N] [--processes] [--json]`.
 
-Everything is measured in one run against `dsm up` in a process of its own, on a data folder of its own with durable
-settings, and given as a ratio to a bare gRPC echo of the same run: absolute figures say more of the machine than of
-DSM.
+Everything is measured in one run against `dsm up` in a process of its own (with --processes, one for each service), on
+a data folder of its own with durable settings, and given as a ratio to a bare gRPC echo of the same run: absolute
+figures say more of the machine than of DSM.
 """
 
 import argparse
@@ -42,6 +42,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--tasks", type=int, default=10_000, help="tasks of the (large) project listed from (default 10000)"
     )
+    parser.add_argument("--processes", action="store_true", help="a process for each service, as in containers")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args()
     options.names = options.names or [*_CALLS, *_FLOWS]
@@ -53,7 +54,7 @@ def _options() -> argparse.Namespace:
 async def _run(options: argparse.Namespace) -> tuple[dict[str, Measure], dict[str, str]]:
     measures: dict[str, Measure] = {}
     figures: dict[str, str] = {}
-    with running_dsm() as target:
+    with running_dsm(processes=options.processes) as target:
         for name in options.names:
             print(f"{name} …", file=sys.stderr)
             if name in _CALLS:

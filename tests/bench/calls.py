@@ -27,7 +27,7 @@ async def echo(_: Target, options: argparse.Namespace) -> Measure:
         port = int(await process.stdout.readline())
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             call: Any = channel.unary_unary(echo_server.METHOD)
-            server = psutil.Process(process.pid)
+            server = [psutil.Process(process.pid)]
             return await measure(
                 lambda _: call(b"BENCH-TASK001"), server, calls=options.calls, width=options.concurrency
             )
@@ -79,5 +79,5 @@ async def update_progress(target: Target, options: argparse.Namespace) -> Measur
 
 
 async def _measure(target: Target, options: argparse.Namespace, call: object) -> Measure:
-    await settle(target.process)
-    return await measure(call, target.process, calls=options.calls, width=options.concurrency)  # type: ignore[arg-type]
+    await settle(target.servers)
+    return await measure(call, target.servers, calls=options.calls, width=options.concurrency)  # type: ignore[arg-type]

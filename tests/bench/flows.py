@@ -73,10 +73,12 @@ def _requests(project_id: str) -> Iterator[backlog_pb.ImportTasksRequest]:
 
 async def memory(target: Target, _: argparse.Namespace) -> dict[str, str]:
     """Proportional set size of services, PostgreSQL and NATS after the first embedding."""
-    await EmbeddingServiceStub(target.channel).Embed(embedding_pb.EmbedRequest(text="Memory of the whole stack."))
+    await EmbeddingServiceStub(target.channel("embedding")).Embed(
+        embedding_pb.EmbedRequest(text="Memory of the whole stack.")
+    )
     everybody = [target.process, *target.process.children(recursive=True)]
     sizes = {process.pid: _pss(process) for process in everybody if process.is_running()}
-    own = sizes[target.process.pid]
+    own = sum(sizes[process.pid] for process in target.servers)
     return {"memory after the first embedding": f"{sum(sizes.values()):.0f} MB PSS in all, {own:.0f} MB services"}
 
 

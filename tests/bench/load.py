@@ -10,7 +10,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Measure:
-    """Calls per second, latencies in milliseconds, and CPU milliseconds of the server per call."""
+    """Calls per second, latencies in milliseconds, and CPU milliseconds of the servers per call."""
 
     rate: float
     p50_ms: float
@@ -18,24 +18,24 @@ class Measure:
     cpu_ms: float
 
 
-async def settle(server: psutil.Process, seconds: float = 60) -> None:
-    """Wait until the server has worked off what came before (events, embeddings): under 5 % of a core for a second."""
+async def settle(servers: Sequence[psutil.Process], seconds: float = 60) -> None:
+    """Wait until the servers have worked off what came before (events, embeddings): a second under 5 % of a core."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        before = _cpu(server)
+        before = _cpu(servers)
         await asyncio.sleep(1)
-        if _cpu(server) - before < 0.05:
+        if _cpu(servers) - before < 0.05:
             return
 
 
 async def measure(
-    call: Callable[[int], Awaitable[object]], server: psutil.Process, *, calls: int, width: int
+    call: Callable[[int], Awaitable[object]], servers: Sequence[psutil.Process], *, calls: int, width: int
 ) -> Measure:
     """Make `calls` calls with `width` in flight, after a tenth as many to warm up."""
     await _drive(call, calls // 10, width)
-    cpu, began = _cpu(server), time.perf_counter()
+    cpu, began = _cpu(servers), time.perf_counter()
     seconds = await _drive(call, calls, width)
-    elapsed, used = time.perf_counter() - began, _cpu(server) - cpu
+    elapsed, used = time.perf_counter() - began, _cpu(servers) - cpu
     return Measure(
         rate=len(seconds) / elapsed,
         p50_ms=percentile(seconds, 0.5) * 1000,
@@ -64,6 +64,6 @@ async def _drive(call: Callable[[int], Awaitable[object]], calls: int, width: in
     return seconds
 
 
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _cpu(processes: Sequence[psutil.Process]) -> float:
+    times = [process.cpu_times() for process in processes]
+    return float(sum(it.user + it.system for it in times))

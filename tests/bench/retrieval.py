@@ -192,7 +192,7 @@ async def search(database: Database, fleet: Fleet, count: int) -> dict[str, Foun
 
 async def decide(target: Target, calls: int) -> dict[str, Timed]:
     """Times of Orchestrate through gRPC, one call after the other."""
-    stub = OrchestratorServiceStub(target.channel)
+    stub = OrchestratorServiceStub(target.channel("orchestrator"))
 
     async def orchestrate(project_id: str, **options: object) -> bool:
         """Whether memory took part."""

@@ -26,27 +26,35 @@ class Target:
 
     state: StackState
     process: psutil.Process
-    channel: grpc.aio.Channel = field(init=False)
     project: Any = field(init=False)
     backlog: Any = field(init=False)
     sprint: Any = field(init=False)
 
+    @property
+    def servers(self) -> list[psutil.Process]:
+        """The processes that run services."""
+        return [self.process, *(it for it in self.process.children() if "serve" in it.cmdline())]
+
     def connect(self) -> None:
-        """Open the channel; to be called in the running event loop."""
-        self.channel = grpc.aio.insecure_channel(self.state.urls["backlog"])
-        self.project = ProjectServiceStub(self.channel)
-        self.backlog = BacklogServiceStub(self.channel)
-        self.sprint = SprintServiceStub(self.channel)
+        """Open the channels; to be called in the running event loop."""
+        self.project = ProjectServiceStub(self.channel("project"))
+        self.backlog = BacklogServiceStub(self.channel("backlog"))
+        self.sprint = SprintServiceStub(self.channel("sprint"))
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """A channel to a service."""
+        return grpc.aio.insecure_channel(self.state.urls[service])
 
 
 @contextmanager
-def running_dsm() -> Iterator[Target]:
-    """`dsm up` in a folder of its own, stopped at the end."""
+def running_dsm(*, processes: bool = False) -> Iterator[Target]:
+    """`dsm up` in a folder of its own, stopped at the end; with `processes`, one for each service."""
     with tempfile.TemporaryDirectory(prefix="dsm-bench-") as name:
         folder = Path(name)
         environ = {key: value for key, value in os.environ.items() if not key.startswith("DSM_")}
         environ |= {"DSM_DATA_DIR": name}
         command = [sys.executable, "-m", "services.cli", "up", "--port", "0", "--metrics-port", "0"]
+        command += ["--processes"] if processes else []
         with (folder / "up.log").open("wb") as log:
             process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
         try:
