@@ -34,6 +34,7 @@ from grpc_status import rpc_status
 from services.cli.data import data_folder
 from services.cli.errors import CliError
 from services.cli.names import DEFAULT_PORT, HOST, SERVICES, STATEFUL, address_variable
+from services.cli.tls import fault, open_channel
 from services.local.folder import read_state
 
 DEFAULT_TARGET = f"{HOST}:{DEFAULT_PORT}"
@@ -70,8 +71,7 @@ class Client:
         self.addresses = dict(addresses)
         # One channel per process that listens.
         self._channels = {
-            address: grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
-            for address in dict.fromkeys(self.addresses.values())
+            address: open_channel(address, _CHANNEL_OPTIONS) for address in dict.fromkeys(self.addresses.values())
         }
         self.project = ProjectServiceStub(self.channel("project"))
         self.backlog = BacklogServiceStub(self.channel("backlog"))
@@ -127,7 +127,10 @@ def connect(target: str = "", data: Path | None = None) -> Iterator[Client]:
     try:
         yield client
     except grpc.RpcError as error:
-        raise CliError(sentence(failure(error), ", ".join(dict.fromkeys(client.addresses.values())))) from error
+        failed, addresses = failure(error), dict.fromkeys(client.addresses.values())
+        unreached = failed.code == "UNAVAILABLE" and not failed.reason
+        of_tls = next(filter(None, map(fault, addresses)), "") if unreached else ""
+        raise CliError(of_tls or sentence(failed, ", ".join(addresses))) from error
     finally:
         client.close()
 

@@ -6,6 +6,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.cli.tls import open_channel
+
 _TIMEOUT_SECONDS = 1.0
 
 
@@ -16,7 +18,7 @@ def all_serving(addresses: Iterable[str]) -> bool:
 
 def serving(address: str) -> bool:
     """Whether the process at an address takes calls for all its services."""
-    with grpc.insecure_channel(address) as channel:
+    with open_channel(address) as channel:
         try:
             # The package's types leave the methods of its stub out.
             check: Any = getattr(health_pb2_grpc.HealthStub(channel), "Check")  # noqa: B009

@@ -23,6 +23,7 @@ import typer
 
 from services.cli.errors import CliError
 from services.cli.output import err, escape
+from services.cli.tls import give_options
 from services.local.errors import StackError
 
 # Command -> module, in the order of `dsm --help`.
@@ -97,6 +98,7 @@ def load(words: Sequence[str]) -> None:
     asked = words[0] if words else ""
     for module in [_COMMANDS[asked]] if asked in _COMMANDS else _COMMANDS.values():
         import_module(f"services.cli.{module}").register(app)
+    give_options(app)
 
 
 def _sentence(error: Exception) -> str:

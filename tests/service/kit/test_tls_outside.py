@@ -46,7 +46,7 @@ class Operator:
 
     def settings(self) -> dict[str, object]:
         """What a server has to know."""
-        limits = {"limits": _UNLIMITED | {"wildcards": True, "consumer": -1}}
+        limits: dict[str, object] = {"limits": _UNLIMITED | {"wildcards": True, "consumer": -1}}
         accounts: tuple[tuple[Any, dict[str, object]], ...] = ((self._system, {}), (self._account, limits))
         return {
             "operator": _signed(self._key, self._key, "operator"),
