@@ -15,6 +15,8 @@ import pytest
 from scripts.tools import find
 from services.cli.names import SERVICES, STATEFUL, database_variable
 from services.cli.registry import assemble
+from services.kit import probes
+from services.local.process import choose_port
 from tests.deploy.rendering import CHART, ROOT, Object, objects, parse, pods, read
 
 DEPLOY = ROOT / "deploy"
@@ -89,10 +91,23 @@ def test_its_command_is_the_one_that_the_package_brings() -> None:
     [command] = json.loads(last["ENTRYPOINT"])
     assert command in PROJECT["scripts"]
     parse(json.loads(last["CMD"]))
+
+
+def test_its_health_is_asked_where_the_server_answers(tmp_path: Path) -> None:
+    """The very command is run, but for the port: while a service is ready, and when nobody is there."""
+    last = dict(last_stage())
     _, _, health = last["HEALTHCHECK"].partition("CMD ")
     name, *arguments = json.loads(health)
-    assert name == command
-    parse(arguments)
+    assert name == "python"
+    [env] = [rest for word, rest in last_stage() if word == "ENV"]
+    port = re.search(r"DSM_METRICS_PORT=(\d+)", env)
+    assert port
+    faults = iter(["", "No database."])
+    here = probes.serve("127.0.0.1", 0, {probes.READY_PATH: lambda: next(faults)})
+    for expected, there in ((0, here), (1, here), (1, choose_port(0, 0))):
+        command = [sys.executable, *(it.replace(f":{port[1]}/", f":{there}/") for it in arguments)]
+        assert str(there) in command[-1]
+        assert subprocess.run(command, check=False, capture_output=True).returncode == expected
 
 
 def test_its_variables_are_settings() -> None:
