@@ -837,7 +837,7 @@ class IntelligenceMetadata(_message.Message):
     similar_projects_considered: _builtins.int
     """Similar projects looked at."""
     strategies_considered: _builtins.int
-    """Strategies that fitted the situation."""
+    """Strategies that fitted the situation; 0 once three closed sprints of the team say more than they do."""
     cache_hit: _builtins.bool
     """True if the embedding that episodes were searched with came from the cache; they themselves are always searched."""
     embedding_model: _builtins.str

@@ -309,8 +309,8 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchEpisodes(self, request, context):
-        """Finds the episodes whose situation resembles a text, most similar first. Errors: DEPENDENCY_UNAVAILABLE (embedding
-        service).
+        """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 3,000 are
+        searched: what is older was decided for another team. Errors: DEPENDENCY_UNAVAILABLE (embedding service).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -102,8 +102,8 @@ class OrchestratorServiceStub:
     ListEpisodes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListEpisodesRequest, _orchestrator_service_pb2.ListEpisodesResponse]
     """Lists episodes, newest first. Errors: PAGE_TOKEN_INVALID."""
     SearchEpisodes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SearchEpisodesRequest, _orchestrator_service_pb2.SearchEpisodesResponse]
-    """Finds the episodes whose situation resembles a text, most similar first. Errors: DEPENDENCY_UNAVAILABLE (embedding
-    service).
+    """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 3,000 are
+    searched: what is older was decided for another team. Errors: DEPENDENCY_UNAVAILABLE (embedding service).
     """
     EmbedEpisodes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.EmbedEpisodesRequest, _orchestrator_service_pb2.EmbedEpisodesResponse]
     """Embeds episodes that wait for it, oldest first: those that could not be embedded when they were recorded, and those
@@ -192,8 +192,8 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     ListEpisodes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListEpisodesRequest, _orchestrator_service_pb2.ListEpisodesResponse]  # type: ignore[assignment]
     """Lists episodes, newest first. Errors: PAGE_TOKEN_INVALID."""
     SearchEpisodes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SearchEpisodesRequest, _orchestrator_service_pb2.SearchEpisodesResponse]  # type: ignore[assignment]
-    """Finds the episodes whose situation resembles a text, most similar first. Errors: DEPENDENCY_UNAVAILABLE (embedding
-    service).
+    """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 3,000 are
+    searched: what is older was decided for another team. Errors: DEPENDENCY_UNAVAILABLE (embedding service).
     """
     EmbedEpisodes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.EmbedEpisodesRequest, _orchestrator_service_pb2.EmbedEpisodesResponse]  # type: ignore[assignment]
     """Embeds episodes that wait for it, oldest first: those that could not be embedded when they were recorded, and those
@@ -399,8 +399,8 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_service_pb2.SearchEpisodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.SearchEpisodesResponse, _abc.Awaitable[_orchestrator_service_pb2.SearchEpisodesResponse]]:
-        """Finds the episodes whose situation resembles a text, most similar first. Errors: DEPENDENCY_UNAVAILABLE (embedding
-        service).
+        """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 3,000 are
+        searched: what is older was decided for another team. Errors: DEPENDENCY_UNAVAILABLE (embedding service).
         """
 
     @_abc_1.abstractmethod

@@ -690,7 +690,7 @@ export declare type IntelligenceMetadata = Message<"dsm.orchestrator.v1.Intellig
   similarProjectsConsidered: number;
 
   /**
-   * Strategies that fitted the situation.
+   * Strategies that fitted the situation; 0 once three closed sprints of the team say more than they do.
    *
    * @generated from field: int32 strategies_considered = 7;
    */
