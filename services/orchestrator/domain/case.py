@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import exp, log, sqrt
 
+from services.orchestrator.domain.adjustment import LEAST_OUTCOMES
 from services.orchestrator.domain.decision import Decision
 from services.orchestrator.domain.evidence import (
     Evidence,
@@ -71,7 +72,12 @@ class Case:
 
     @cached_property
     def strategies(self) -> tuple[Strategy, ...]:
-        """Those that hold here, best first."""
+        """Those that hold here, best first; none once the team's own sprints are enough to go by.
+
+        A factor on what the rules say holds for a kind of situation, the pace for this team and this sprint's days.
+        """
+        if len(self.evidence.own_sprints) >= LEAST_OUTCOMES:
+            return ()
         return applicable(self.evidence.strategies, features(self.analysis, self.rule_based))
 
     @cached_property
