@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from dsm.events.v1 import event_pb2
@@ -22,6 +22,9 @@ from services.cli.errors import CliError
 from services.cli.names import DEFAULT_NATS_URL
 from services.cli.output import JsonOption, out, plain
 from services.local.folder import read_state
+
+if TYPE_CHECKING:
+    from services.kit.stream import Stream
 
 _CONNECT_SECONDS = 3.0
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -37,6 +40,26 @@ class Wanted:
     since: datetime | None
     follow: bool
     count: int | None
+
+
+@dataclass(frozen=True)
+class Nats:
+    """Where NATS is, and the files of TLS and of the user, as far as there are any."""
+
+    url: str
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    credentials: str = ""
+
+    def stream(self) -> Stream:
+        """A connection, not begun yet. Raises TlsError for files that cannot be used."""
+        from services.kit.stream import Stream
+        from services.kit.tls import PemFile, PemFiles
+
+        named = (("--nats-ca", self.ca), ("--nats-cert", self.cert), ("--nats-key", self.key))
+        files = PemFiles(*(PemFile(*it) for it in named), any_key=True) if any(path for _, path in named) else None
+        return Stream("cli", self.url, files=files, credentials=self.credentials)
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +83,16 @@ def tail(
         str,
         typer.Option(envvar="DSM_NATS_URL", metavar="URL", help="NATS.", show_default="what runs in the data folder"),
     ] = "",
+    nats_ca: Annotated[
+        str, typer.Option(envvar="DSM_NATS_CA_FILE", metavar="FILE", help="CA (PEM) of NATS: speak TLS.")
+    ] = "",
+    nats_cert: Annotated[
+        str, typer.Option(envvar="DSM_NATS_CERT_FILE", metavar="FILE", help="Certificate (PEM) to show to NATS.")
+    ] = "",
+    nats_key: Annotated[str, typer.Option(envvar="DSM_NATS_KEY_FILE", metavar="FILE", help="Its key (PEM).")] = "",
+    nats_credentials: Annotated[
+        str, typer.Option(envvar="DSM_NATS_CREDENTIALS_FILE", metavar="FILE", help="Credentials (.creds) for NATS.")
+    ] = "",
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,7 +105,8 @@ def tail(
     if begin is None and not follow:
         raise CliError("--no-follow needs --since: say from when.")
     log.configure("ERROR", "console")
-    asyncio.run(_tail(url, Wanted(matching(subject), begin, follow, count), as_json))
+    place = Nats(url, nats_ca, nats_cert, nats_key, nats_credentials)
+    asyncio.run(_tail(place, Wanted(matching(subject), begin, follow, count), as_json))
 
 
 def parse_since(text: str, now: datetime) -> datetime:
@@ -110,9 +144,9 @@ def matches(pattern: str, subject: str) -> bool:
     return len(wanted) == len(tokens) and all(w in ("*", t) for w, t in zip(wanted, tokens, strict=True))
 
 
-async def _tail(url: str, wanted: Wanted, as_json: bool) -> None:
+async def _tail(place: Nats, wanted: Wanted, as_json: bool) -> None:
     shown = 0
-    async for subject, payload in _messages(url, wanted):
+    async for subject, payload in _messages(place, wanted):
         if as_json:
             sys.stdout.write(json.dumps(plain(decode(payload)), ensure_ascii=False) + "\n")
             sys.stdout.flush()
@@ -123,21 +157,22 @@ async def _tail(url: str, wanted: Wanted, as_json: bool) -> None:
             return
 
 
-async def _messages(url: str, wanted: Wanted) -> AsyncIterator[tuple[str, bytes]]:
+async def _messages(place: Nats, wanted: Wanted) -> AsyncIterator[tuple[str, bytes]]:
     """Subject and payload of each message, in the order of each stream."""
     from nats.aio.msg import Msg
     from nats.js.api import ConsumerConfig, DeliverPolicy
 
-    from services.kit.stream import Stream
-
     arrived: asyncio.Queue[Msg] = asyncio.Queue()
-    stream = Stream("cli", url)
+    stream = place.stream()
     stream.start()
     try:
         try:
             await asyncio.wait_for(stream.wait_connected(), _CONNECT_SECONDS)
         except TimeoutError:
-            raise CliError(f"NATS does not answer at {url}: start `dsm up`, or name it with --nats-url.") from None
+            raise CliError(
+                f"NATS does not answer at {place.url}: start `dsm up`, or name it with --nats-url, and with "
+                "--nats-ca and --nats-credentials what it asks for."
+            ) from None
         backlog = 0
         for name, subjects in wanted.subjects.items():
             # Its publisher may not have made it yet, and what comes first is not to be missed.

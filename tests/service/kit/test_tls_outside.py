@@ -29,6 +29,7 @@ from services.local.postgres import SUPERUSER, Postgres
 from services.local.stack import Stack
 from tests.certificates import Authority, Pair
 from tests.harness import SERVICES, World, eventually
+from tests.service.cli.commands import app, invoke
 from tests.service.kit.tls_front import TlsFront
 from tests.service.sprint.sprints import make
 
@@ -199,6 +200,20 @@ async def test_a_sprint_is_planned_with_tls_on_every_line(world: SecureWorld) ->
             status = StatusServiceStub(channel)
             with pytest.raises(grpc.aio.AioRpcError):
                 await status.GetStatus(status_service_pb2.GetStatusRequest(), timeout=3)
+
+
+async def test_events_are_followed_over_tls(outside: Outside, world: SecureWorld) -> None:
+    await make(world)
+    words = ["events", "tail", "task.created", "--since", "1h", "--no-follow", "--json", "--nats-url", outside.nats_url]
+    shown = {"ca": outside.ca.file, "cert": outside.pair.cert, "key": outside.pair.key, "credentials": outside.creds}
+    words += [word for name, file in shown.items() for word in (f"--nats-{name}", str(file))]
+
+    async def told() -> bool:
+        result = await invoke(app, *words)
+        assert result.exception is None
+        return "task_created" in result.stdout or "taskCreated" in result.stdout
+
+    await eventually(told)
 
 
 async def test_a_database_whose_certificate_does_not_hold_is_not_used(outside: Outside) -> None:
