@@ -196,7 +196,8 @@ class Server:
         """Why no calls are taken, in one line."""
         if self._draining:
             return "The server is draining."
-        return " ".join(f"{service.name}: {reason}" for service in self._services for reason in service.not_ready)
+        reasons = [f"{service.name}: {reason}" for service in self._services for reason in service.not_ready]
+        return " ".join(" ".join(reasons).split())
 
     async def _publish_health(self) -> None:
         """Under the gRPC name, the short name and, for all together, the empty name; LIVENESS whatever they are."""
