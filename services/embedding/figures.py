@@ -29,6 +29,11 @@ class Figures:
     total_ms: float = 0.0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
 
+    def __post_init__(self) -> None:
+        """Let counters begin at 0, so that the first count is seen as an increase."""
+        TEXTS.labels(self.backend, self.model)
+        ERRORS.labels(self.backend, self.model)
+
     def embedded(self, texts: int, elapsed_ms: float) -> None:
         """Count a call that was answered."""
         self.texts += texts

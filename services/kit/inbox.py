@@ -90,6 +90,9 @@ class Consumer:
         self._max_deliveries = max_deliveries
         self.name = f"{database.service}-{subscription.stream.lower()}"
         self.stream = subscription.stream
+        # There from the start, so that the first one is seen as an increase.
+        for counter in (metrics.EVENTS_APPLIED, metrics.EVENTS_REPEATED, metrics.DEAD_LETTERS):
+            counter.labels(database.service, self.name)
 
     async def run(self) -> None:
         """Consume for ever."""

@@ -105,6 +105,8 @@ class _Counting(SpanExporter):
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
+        for outcome in ("sent", "lost"):
+            metrics.SPANS.labels(outcome)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = SpanExportResult.FAILURE

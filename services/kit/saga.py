@@ -140,6 +140,9 @@ class Sagas:
     def define(self, definition: Definition) -> None:
         """Make a kind of saga known."""
         self._definitions[definition.kind] = definition
+        # There from the start, so that the first one is seen as an increase.
+        for outcome in ("done", "undone"):
+            metrics.SAGAS.labels(self._database.service, definition.kind, outcome)
 
     async def begin(self, tx: WriteHandle, kind: str, key: str, state: State) -> Saga:
         """Store a new saga with the caller's own first changes; run it with `finish` after the commit.

@@ -1,5 +1,6 @@
 """What the orchestrator counts for Prometheus: decisions, what was done, schedules, reviews, and what waits."""
 
+import itertools
 import time
 
 from dsm.orchestrator.v1.orchestrator_service_pb2 import EvolveStrategiesResponse
@@ -51,7 +52,13 @@ _ADVISORIES_WAITING = "SELECT '{}'::text[], count(*)::float8 FROM decision WHERE
 
 
 def measure(measures: Measures) -> None:
-    """Have read what lies in the tables."""
+    """Have read what lies in the tables, and let counters begin at 0, so that the first count is an increase."""
+    for kind, end in itertools.product((SCRUM, ORCHESTRATION), RunOutcome):
+        SCHEDULED_RUNS.labels(kind, end)
+    for outcome in ("available", "failed", "given_up"):
+        ADVISORIES.labels(outcome)
+    for change in ("created", "updated", "retired"):
+        STRATEGY_CHANGES.labels(change)
     measures.add(EPISODES_WAITING, _EPISODES_WAITING)
     measures.add(ADVISORIES_WAITING, _ADVISORIES_WAITING)
     measures.add(SCHEDULE_LATE, _LATE, [(SCRUM,), (ORCHESTRATION,)])
