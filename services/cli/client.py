@@ -35,9 +35,16 @@ from services.cli.data import data_folder
 from services.cli.errors import CliError
 from services.cli.names import DEFAULT_PORT, HOST, SERVICES, STATEFUL, address_variable
 from services.cli.tls import fault, open_channel
+from services.cli.who import introduced
 from services.local.folder import read_state
 
 DEFAULT_TARGET = f"{HOST}:{DEFAULT_PORT}"
+_GIVE_TOKEN = "with --token or in a file that DSM_TOKEN_FILE names"
+_TOKEN_WANTED = {
+    "TOKEN_MISSING": f"DSM at {{}} asks who you are: give your token {_GIVE_TOKEN}; `dsm token` makes one.",
+    "TOKEN_INVALID": f"DSM at {{}} does not take your token: give one that is meant for it {_GIVE_TOKEN}.",
+    "TOKEN_EXPIRED": f"Your token has expired, says DSM at {{}}: give a new one {_GIVE_TOKEN}.",
+}
 _CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 64 * 1024 * 1024)]
 
 TargetOption = Annotated[
@@ -71,7 +78,8 @@ class Client:
         self.addresses = dict(addresses)
         # One channel per process that listens.
         self._channels = {
-            address: open_channel(address, _CHANNEL_OPTIONS) for address in dict.fromkeys(self.addresses.values())
+            address: introduced(open_channel(address, _CHANNEL_OPTIONS))
+            for address in dict.fromkeys(self.addresses.values())
         }
         self.project = ProjectServiceStub(self.channel("project"))
         self.backlog = BacklogServiceStub(self.channel("backlog"))
@@ -166,6 +174,8 @@ def failure(error: grpc.RpcError) -> Failure:
 
 def sentence(failed: Failure, where: str) -> str:
     """What to tell people about a failed call."""
+    if failed.reason in _TOKEN_WANTED:
+        return f"{_TOKEN_WANTED[failed.reason].format(where)} ({failed.reason})"
     if failed.reason:
         # The message names the first violation already.
         further = "; ".join(f"{name or 'the request'}: {rule}" for name, rule in failed.violations[1:])

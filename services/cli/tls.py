@@ -1,11 +1,10 @@
 """TLS of the command line: its options, channels, and what to tell people when a handshake fails."""
 
-import functools
-import inspect
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli.errors import CliError
+from services.cli.shared import add_options
 
 if TYPE_CHECKING:
     import grpc
@@ -98,40 +98,16 @@ def open_channel(address: str, options: list[tuple[str, Any]] | None = None) -> 
 
 def give_options(app: typer.Typer) -> None:
     """Add the options of TLS to every command that has a --target."""
-    for command in app.registered_commands:
-        if command.callback and "target" in inspect.signature(command.callback).parameters:
-            command.callback = _with_options(command.callback)
-    for group in app.registered_groups:
-        if group.typer_instance:
-            give_options(group.typer_instance)
+    add_options(app, _OPTIONS, _use)
 
 
-def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(command, eval_str=True)
-    if _OPTIONS.keys() <= signature.parameters.keys():
-        return command
-
-    @functools.wraps(command)
-    def run(*, tls_ca: str, tls_cert: str, tls_key: str, **arguments: Any) -> Any:
-        token = _given.set(Tls(tls_ca, tls_cert, tls_key))
-        try:
-            return command(**arguments)
-        finally:
-            _given.reset(token)
-
-    parameters = []
-    for parameter in signature.parameters.values():
-        parameters.append(parameter)
-        if parameter.name == "target":
-            parameters += _parameters()
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
-
-
-def _parameters() -> Iterator[inspect.Parameter]:
-    for name, annotation in _OPTIONS.items():
-        yield inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default="", annotation=annotation)
+@contextmanager
+def _use(tls_ca: str, tls_cert: str, tls_key: str) -> Iterator[None]:
+    before = _given.set(Tls(tls_ca, tls_cert, tls_key))
+    try:
+        yield
+    finally:
+        _given.reset(before)
 
 
 def fault(address: str) -> str:

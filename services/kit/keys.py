@@ -56,7 +56,7 @@ class Secret:
     """A shared secret, given as it is or in a file."""
 
     def __init__(self, value: str = "", file: str = "") -> None:
-        self._value = value.encode()
+        self._value = value.strip().encode()
         self._file = WatchedFile("DSM_JWT_SECRET_FILE", file, secret_in) if file else None
 
     @property
