@@ -7,6 +7,7 @@ from services.cli.data import data_folder
 from services.cli.names import SERVICES
 from services.cli.output import out, table
 from services.cli.servers import without_password
+from services.cli.tls import grpcurl_options
 from services.local.folder import StackState
 
 
@@ -32,6 +33,6 @@ def announce(state: StackState, folder: Path) -> None:
     out.print(grid, soft_wrap=True)
     prefix = "" if folder == data_folder(None, {}) else f"DSM_DATA_DIR={folder} "
     out.print("\nTry:", soft_wrap=True)
-    out.print(f"  grpcurl -plaintext {addresses[SERVICES[0]]} list", soft_wrap=True)
+    out.print(f"  grpcurl {grpcurl_options()} {addresses[SERVICES[0]]} list", soft_wrap=True)
     out.print(f"  {prefix}dsm status", soft_wrap=True)
     out.print(f"  {prefix}dsm demo", soft_wrap=True)

@@ -81,6 +81,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; DSM_DEBUG=1 shows where an error comes from."""
+    # gRPC would write a line, in a form of its own, for each failed handshake: whoever looks for open ports makes one.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         load(sys.argv[1:])
         app()

@@ -21,6 +21,7 @@ from services.cli.demo.story import Facts, Plot, Story
 from services.cli.errors import CliError
 from services.cli.importing import parse_mapping
 from services.cli.output import JsonOption, err, escape, out, print_json
+from services.cli.tls import grpcurl_options
 from services.local.folder import read_state
 
 _SUMMARY = "dsm.backlog.v1.BacklogService/GetBacklogSummary"
@@ -112,7 +113,7 @@ def _say_what_next(console: Console, facts: Facts, prefix: str, address: str) ->
         (f"{dsm} board {facts.project_id}", "the sprint that has just begun"),
         (f"{dsm} scrum {facts.project_id} --date {facts.next_start_date} --simulate", "its first day"),
         (f"{dsm} report {facts.sprint_id}", "the burndown again"),
-        (f"grpcurl -plaintext -d '{question}' {address} {_SUMMARY}", "the API itself"),
+        (f"grpcurl {grpcurl_options()} -d '{question}' {address} {_SUMMARY}", "the API itself"),
         (f"{dsm} down", "stop everything; the data stays"),
     ]
     console.print("\nDSM goes on running. Try next:")
