@@ -6,6 +6,7 @@ from pydantic import Field
 
 from services.backlog.events import PROJECT_SUBJECTS, SPRINT_SUBJECTS, apply_projects, apply_sprints
 from services.backlog.handlers import BacklogHandlers
+from services.backlog.recovery import take_back
 from services.kit.clock import utc_now
 from services.kit.service import StatefulService
 from services.kit.settings import StatefulSettings
@@ -34,4 +35,5 @@ def build(settings: BacklogSettings) -> StatefulService:
     )
     service.consume("DSM_PROJECT", PROJECT_SUBJECTS, apply_projects)
     service.consume("DSM_SPRINT", SPRINT_SUBJECTS, apply_sprints)
+    service.take_back = take_back
     return service

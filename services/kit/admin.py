@@ -13,6 +13,7 @@ from services.kit.errors import DsmError, NotFound
 from services.kit.gate import Context
 from services.kit.inbox import BadEvent
 from services.kit.paging import page_of
+from services.kit.recovery import recover
 from services.kit.service import Service, ServiceNotFound, StatefulService
 
 # The service that reconciles by the contract: what a process that has no reconciler says is missing.
@@ -103,6 +104,13 @@ class AdminHandlers(admin_service_pb2_grpc.AdminServiceServicer):
             response = tx.reply(pb.ReplayOutboxResponse(event_count=count))
         service.relay.wake()
         return response
+
+    async def Recover(self, request: pb.RecoverRequest, context: Context) -> pb.RecoverResponse:
+        """Bring a service whose database was restored up to its streams."""
+        [service] = self._chosen(request.service)
+        events, streams = await recover(service)
+        async with service.database.write() as tx:
+            return tx.reply(pb.RecoverResponse(event_count=events, stream_count=streams))
 
     async def Reconcile(self, request: pb.ReconcileRequest, context: Context) -> pb.ReconcileResponse:
         """What the service says that compares itself with another."""

@@ -10,11 +10,12 @@ from typing import Any
 import grpc
 import structlog
 from dsm.common.v1 import admin_service_pb2, status_service_pb2
+from dsm.events.v1 import event_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
 from services.kit import housekeeping, metrics
 from services.kit.callee import Callee
-from services.kit.database import Database
+from services.kit.database import Database, WriteHandle
 from services.kit.errors import DatabaseUnavailable, DsmError, NotFound, Overloaded
 from services.kit.inbox import Apply, Consumer, Subscription
 from services.kit.measures import Measures
@@ -29,6 +30,8 @@ from services.kit.watch import Watch
 log = structlog.get_logger()
 
 Background = Callable[[], Awaitable[None]]
+# Has the effect of an event that the service published, and that its restored database knows nothing of.
+TakeBack = Callable[[WriteHandle, event_pb2.Event], Awaitable[None]]
 Reconciler = Callable[[admin_service_pb2.ReconcileRequest], Awaitable[admin_service_pb2.ReconcileResponse]]
 PING_SECONDS = 0.5
 
@@ -133,6 +136,8 @@ class StatefulService(Service):
         self.relay = Relay(self._database, self.stream)
         self.watch = Watch(self._database, settings.retention_hours)
         self.consumers: list[Consumer] = []
+        # What Recover does with the service's own events; without it, what was lost stays lost.
+        self.take_back: TakeBack | None = None
         self.sagas = Sagas(self._database, lease_seconds=settings.saga_lease_seconds)
         self.not_ready = ["The database has not answered yet."]
         self._fit = asyncio.Event()
@@ -147,6 +152,11 @@ class StatefulService(Service):
     def database(self) -> Database:
         """The service's own database."""
         return self._database
+
+    @property
+    def retention_hours(self) -> float:
+        """How long published events stay in the outbox."""
+        return self._stateful.retention_hours
 
     def run(self, background: Background) -> None:
         """Keep something running, from when the database has a schema that the code can work on."""

@@ -66,6 +66,11 @@ def emit_started(tx: WriteHandle, sprint: Sprint, tasks: Sequence[SprintTask]) -
         sprint=convert.from_sprint(sprint, summarize(tasks)),
         tasks=map(convert.from_task, tasks),
         planning_note=convert.from_planning(sprint, tasks),
+        working_dates=map(from_date, sprint.working_dates),
+        members=[
+            sprint_events_pb2.SprintMember(employee_id=it.employee_id, person_days=float(it.person_days))
+            for it in sprint.members
+        ],
     )
     _emit_sprint(tx, sprint, payload)
 

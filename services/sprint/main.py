@@ -13,6 +13,7 @@ from services.sprint.handlers import SprintHandlers
 from services.sprint.handlers.daily import DailyScrumHandlers
 from services.sprint.handlers.neighbours import Neighbours
 from services.sprint.reconcile import Reconciler
+from services.sprint.recovery import take_back
 
 NAME = "sprint"
 
@@ -46,5 +47,6 @@ def build(settings: SprintSettings) -> StatefulService:
     service.consume("DSM_BACKLOG", events.TASKS, events.apply_tasks)
     service.consume("DSM_PROJECT", events.PROJECTS, events.apply_projects)
     service.consume("DSM_SPRINT_IN", events.PROGRESS, events.apply_progress)
+    service.take_back = take_back
     service.reconciler = Reconciler(service, backlog, utc_now).reconcile
     return service

@@ -30,6 +30,14 @@ _COUNT_UP = """
         last_rank = c.last_rank + %(tasks)s * %(step)s::bigint
     RETURNING last_task, last_story, last_rank
 """
+_COUNT_AT_LEAST = """
+    INSERT INTO project_counter AS c (project_id, last_task, last_story, last_rank)
+    VALUES (%(project_id)s, %(tasks)s, %(stories)s, %(rank)s)
+    ON CONFLICT (project_id) DO UPDATE SET
+        last_task = greatest(c.last_task, excluded.last_task),
+        last_story = greatest(c.last_story, excluded.last_story),
+        last_rank = greatest(c.last_rank, excluded.last_rank)
+"""
 
 
 @dataclass(frozen=True)
@@ -65,3 +73,9 @@ async def count_up(tx: WriteHandle, project_id: str, *, tasks: int = 0, stories:
     """
     params = {"project_id": project_id, "tasks": tasks, "stories": stories, "step": step}
     return await tx.one(_COUNT_UP, params, row=class_row(Counters))
+
+
+async def count_at_least(tx: WriteHandle, project_id: str, *, tasks: int = 0, stories: int = 0, rank: int = 0) -> None:
+    """Give no number or rank again up to these."""
+    params = {"project_id": project_id, "tasks": tasks, "stories": stories, "rank": rank}
+    await tx.execute(_COUNT_AT_LEAST, params)

@@ -46,6 +46,12 @@ _SAVE = f"""
                      description = %(description)s, {", ".join(f"{name} = %({name})s" for name in ORIGIN)}
     WHERE story_id = %(story_id)s
 """
+# Over an older version only.
+_PUT_BACK = f"""
+    {_INSERT.replace("INTO story", "INTO story AS s")}
+    ON CONFLICT (story_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _HEAD)}
+    WHERE s.version < excluded.version
+"""
 _DELETE = "DELETE FROM story WHERE story_id = %(story_id)s"
 _LINK = """
     INSERT INTO story_task (story_id, task_id)
@@ -96,6 +102,11 @@ async def insert_stories(tx: WriteHandle, stories: Sequence[Story]) -> None:
 async def save_stories(tx: WriteHandle, stories: Sequence[Story]) -> None:
     """Store locked stories."""
     await _run(tx, _SAVE, stories)
+
+
+async def put_back(tx: WriteHandle, story: Story) -> None:
+    """Store a story that was lost, or that is older here; UniqueViolation if another comes from the same origin."""
+    await tx.execute(_PUT_BACK, _record(story))
 
 
 async def delete_story(tx: WriteHandle, story_id: str) -> None:

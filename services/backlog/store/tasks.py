@@ -91,6 +91,17 @@ def _update(columns: dict[str, str]) -> str:
     """
 
 
+def _put_back(columns: dict[str, str]) -> str:
+    """Insert a task, or change it if it is older here."""
+    names = ", ".join(columns)
+    fixed = ("task_id", "project_id", "number", "create_time")
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in fixed)
+    return f"""
+        INSERT INTO task AS t ({names}) SELECT {names} FROM {_records(columns)}
+        ON CONFLICT (task_id) DO UPDATE SET {changes} WHERE t.version < excluded.version AND t.delete_time IS NULL
+    """
+
+
 _FIND_WITH_STATUS = f"""
     SELECT coalesce(p.status, ''), {COLUMNS} FROM task t LEFT JOIN project_state p USING (project_id)
     WHERE t.task_id = %(task_id)s AND t.delete_time IS NULL
@@ -150,6 +161,12 @@ _SAVE_IMPORTED = _update(_CONTENT | _COURSE | _IMPORT)
 DELETE = """
     UPDATE task SET delete_time = %(delete_time)s, update_time = %(delete_time)s, version = version + 1
     WHERE task_id = %(task_id)s AND version = %(seen_version)s AND delete_time IS NULL RETURNING task_id
+"""
+
+_PUT_BACK = _put_back(_HEAD | _CONTENT | _COURSE)
+_PUT_BACK_DELETION = """
+    UPDATE task SET delete_time = %(delete_time)s, update_time = %(delete_time)s, version = %(version)s
+    WHERE task_id = %(task_id)s AND version < %(version)s AND delete_time IS NULL
 """
 
 
@@ -282,6 +299,16 @@ async def save_imported(tx: WriteHandle, changes: Sequence[tuple[Task, Task]], m
     ]
     if rows:
         await tx.execute(_SAVE_IMPORTED, {"tasks": jsonb(rows)})
+
+
+async def put_back(tx: WriteHandle, task: Task) -> None:
+    """Store a task that was lost, or that is older here; UniqueViolation if another comes from the same origin."""
+    await tx.execute(_PUT_BACK, {"tasks": jsonb([_head(task) | _course(task.course) | _content(task.content)])})
+
+
+async def put_back_deletion(tx: WriteHandle, task_id: str, version: int, deleted: datetime) -> None:
+    """Store that a task was deleted, which gave it this version."""
+    await tx.execute(_PUT_BACK_DELETION, {"task_id": task_id, "version": version, "delete_time": deleted})
 
 
 async def holders_of_keys(read: ReadHandle, project_id: str, keys: Sequence[str]) -> dict[str, str]:

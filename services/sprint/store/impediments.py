@@ -29,6 +29,16 @@ _INSERT = """
     VALUES (%(impediment_id)s, %(project_id)s, %(sprint_id)s, %(task_id)s, %(raised_by)s, %(owner_id)s, %(text)s,
             %(state)s, %(raise_date)s, %(raise_time)s, %(resolve_time)s, %(resolve_date)s, %(resolution)s)
 """
+# Once resolved, it stays so.
+_PUT_BACK = (
+    _INSERT
+    + """
+    ON CONFLICT (impediment_id) DO UPDATE
+    SET state = excluded.state, resolve_time = excluded.resolve_time, resolve_date = excluded.resolve_date,
+        resolution = excluded.resolution
+    WHERE excluded.state = 'RESOLVED'
+"""
+)
 _RESOLVE = """
     UPDATE impediment SET state = %(state)s, resolve_time = %(resolve_time)s, resolve_date = %(resolve_date)s,
                           resolution = %(resolution)s
@@ -75,6 +85,11 @@ async def page(db: ReadHandle, page: Page, **wanted: str) -> list[Impediment]:
 async def insert(tx: WriteHandle, impediment: Impediment) -> None:
     """Store a new impediment."""
     await tx.execute(_INSERT, {field.name: getattr(impediment, field.name) for field in fields(impediment)})
+
+
+async def put_back(tx: WriteHandle, impediment: Impediment) -> None:
+    """Store an impediment that was lost, or that is resolved since."""
+    await tx.execute(_PUT_BACK, {field.name: getattr(impediment, field.name) for field in fields(impediment)})
 
 
 async def resolve(tx: WriteHandle, impediment: Impediment) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.rows import kwargs_row
 
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.database import ReadHandle, Row, WriteHandle
 
 _GET = """
     SELECT report_id, report_date, updated_tasks, report FROM daily_scrum
@@ -17,6 +17,7 @@ _INSERT = """
     INSERT INTO daily_scrum (report_id, sprint_id, report_date, updated_tasks, report, create_time)
     VALUES (%(report_id)s, %(sprint_id)s, %(day)s, %(updated_tasks)s, %(report)s, %(now)s)
 """
+_PUT_BACK = _INSERT + " ON CONFLICT (report_id) DO NOTHING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,16 @@ async def last_day(db: ReadHandle, sprint_id: str) -> date | None:
 
 async def insert(tx: WriteHandle, sprint_id: str, stored: StoredReport, now: datetime) -> None:
     """Store a report; UniqueViolation of daily_scrum_day_key if the day has one."""
-    params = {
+    await tx.execute(_INSERT, _params(sprint_id, stored, now))
+
+
+async def put_back(tx: WriteHandle, sprint_id: str, stored: StoredReport, now: datetime) -> None:
+    """Store a report that was lost; UniqueViolation if the day has another."""
+    await tx.execute(_PUT_BACK, _params(sprint_id, stored, now))
+
+
+def _params(sprint_id: str, stored: StoredReport, now: datetime) -> Row:
+    return {
         "report_id": stored.report_id,
         "sprint_id": sprint_id,
         "day": stored.report_date,
@@ -50,7 +60,6 @@ async def insert(tx: WriteHandle, sprint_id: str, stored: StoredReport, now: dat
         "report": stored.report,
         "now": now,
     }
-    await tx.execute(_INSERT, params)
 
 
 def _report(*, report_id: object, **plain: Any) -> StoredReport:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import asdict, fields
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -51,6 +51,30 @@ _SAVE = """
     UPDATE sprint SET state = %(state)s, close_date = %(close_date)s, retrospective_id = %(retrospective_id)s,
                       planned_tasks = %(planned_tasks)s, planned_points = %(planned_points)s,
                       statistics = %(statistics)s, version = %(version)s, update_time = %(update_time)s
+    WHERE sprint_id = %(sprint_id)s
+"""
+# Over an older version only. What was on its way when the backup was made has ended since.
+_PUT_BACK = """
+    WITH ended AS (
+        UPDATE saga SET status = 'DONE', update_time = now()
+        WHERE status IN ('RUNNING', 'UNDOING') AND key IN (%(sprint_id)s, %(project_id)s)
+    )
+    INSERT INTO sprint AS s (
+        sprint_id, project_id, number, name, goal, state, start_date, end_date, duration_weeks, time_zone,
+        capacity_person_days, working_dates, members, planned_tasks, planned_points, planning_note_id, close_date,
+        retrospective_id, statistics, version, create_time, update_time)
+    VALUES (%(sprint_id)s, %(project_id)s, %(number)s, %(name)s, %(goal)s, %(state)s, %(start_date)s, %(end_date)s,
+            %(duration_weeks)s, %(time_zone)s, %(capacity_person_days)s, %(working_dates)s, %(members)s,
+            %(planned_tasks)s, %(planned_points)s, %(planning_note_id)s, %(close_date)s, %(retrospective_id)s,
+            %(statistics)s, %(version)s, %(create_time)s, %(update_time)s)
+    ON CONFLICT (sprint_id) DO UPDATE
+    SET state = excluded.state, planned_tasks = excluded.planned_tasks, planned_points = excluded.planned_points,
+        close_date = excluded.close_date, retrospective_id = excluded.retrospective_id,
+        statistics = excluded.statistics, version = excluded.version, update_time = excluded.update_time
+    WHERE s.version < excluded.version
+"""
+_DAY_OF = """
+    SELECT least(end_date, greatest(start_date, (%(moment)s AT TIME ZONE time_zone)::date)) FROM sprint
     WHERE sprint_id = %(sprint_id)s
 """
 
@@ -117,6 +141,17 @@ async def insert(tx: WriteHandle, sprint: Sprint) -> None:
 async def save(tx: WriteHandle, sprint: Sprint) -> None:
     """Store what can change of a sprint."""
     await tx.execute(_SAVE, _params(sprint))
+
+
+async def put_back(tx: WriteHandle, sprint: Sprint) -> None:
+    """Store a sprint that was lost, or that is older here, without its flows; UniqueViolation if another is open."""
+    await tx.execute(_PUT_BACK, _params(sprint))
+
+
+async def day_of(db: ReadHandle, sprint_id: str, moment: datetime) -> date:
+    """The day of a sprint on which something happened."""
+    day: date = await db.value(_DAY_OF, {"sprint_id": sprint_id, "moment": moment})
+    return day
 
 
 def _found(sprint: Sprint | None, sprint_id: str) -> Sprint:

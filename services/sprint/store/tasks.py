@@ -70,6 +70,21 @@ _INSERT = """
         backlog_version = excluded.backlog_version, position = excluded.position, add_date = excluded.add_date,
         complete_date = NULL, outcome = NULL, update_time = excluded.update_time
 """
+# Over an older version only, or over one that has not ended: a completed task ends without a version of its own.
+_PUT_BACK = """
+    INSERT INTO sprint_task AS t (
+        sprint_id, task_id, project_id, title, points, state, assignee_id, progress_percent, version, backlog_version,
+        position, add_date, complete_date, outcome, update_time, report_time)
+    VALUES (%(sprint_id)s, %(task_id)s, %(project_id)s, %(title)s, %(points)s, %(state)s, %(assignee_id)s,
+            %(progress_percent)s, %(version)s, %(backlog_version)s, %(position)s, %(add_date)s, %(complete_date)s,
+            %(outcome)s, %(update_time)s, %(report_time)s)
+    ON CONFLICT (sprint_id, task_id) DO UPDATE
+    SET title = excluded.title, points = excluded.points, state = excluded.state, assignee_id = excluded.assignee_id,
+        progress_percent = excluded.progress_percent, version = excluded.version, position = excluded.position,
+        add_date = excluded.add_date, complete_date = excluded.complete_date, outcome = excluded.outcome,
+        update_time = excluded.update_time, report_time = excluded.report_time
+    WHERE t.version < excluded.version OR (t.version = excluded.version AND t.outcome IS NULL)
+"""
 _NEXT_POSITION = "SELECT coalesce(max(position), 0) + 1 FROM sprint_task WHERE sprint_id = %(sprint_id)s"
 # Only over the version that was read: whoever changed the task meanwhile, also by closing its sprint, had moved it on.
 # And never waiting for a lock: reports of other tasks are in the same statement.
@@ -199,6 +214,11 @@ async def get(db: ReadHandle, sprint_id: str, task_id: str) -> SprintTask:
     return await db.one(_ONE, {"sprint_id": sprint_id, "task_id": task_id}, row=_row)
 
 
+async def find(db: ReadHandle, sprint_id: str, task_id: str) -> SprintTask | None:
+    """The same; None for one that never was."""
+    return await db.maybe(_ONE, {"sprint_id": sprint_id, "task_id": task_id}, row=_row)
+
+
 async def find_all_current(db: ReadHandle, task_ids: Sequence[str]) -> list[Current | None]:
     """Tasks in the open sprints that they are in, in the order of their ids; None for one that is in none."""
     found = {current.task.task_id: current for current in await _all_current(db, task_ids)}
@@ -245,6 +265,11 @@ async def next_position(db: ReadHandle, sprint_id: str) -> int:
 async def insert(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
     """Put tasks into a sprint, also those that were in it before and went out."""
     await tx.execute_many(_INSERT, [_params(task) for task in tasks])
+
+
+async def put_back(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
+    """Store tasks of sprints that were lost, or that are older here; UniqueViolation if one is in another sprint."""
+    await tx.execute_many(_PUT_BACK, [_params(task) for task in tasks])
 
 
 async def report_all(database: Database, reports: Sequence[Report]) -> list[bool]:

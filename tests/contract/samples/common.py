@@ -32,7 +32,7 @@ class AdminService:
         return admin_service_pb2.ReplayOutboxRequest(service="backlog", since_time=_FAR)
 
     async def Recover(self, scene: Scene) -> admin_service_pb2.RecoverRequest:
-        return admin_service_pb2.RecoverRequest(service="project")
+        return admin_service_pb2.RecoverRequest(service="backlog")
 
     async def Reconcile(self, scene: Scene) -> admin_service_pb2.ReconcileRequest:
         return admin_service_pb2.ReconcileRequest(project_id=scene.project_id)
