@@ -1,38 +1,26 @@
-"""What must hold once a fault is over: healing, quiet, and the invariants, from databases, streams and the history.
+"""What must hold once a fault is over and all is quiet: the invariants, from databases, streams and the history.
 
-The ids I1 to I14 are those of CONTRIBUTING.md.
+The ids I1 to I14 are those of CONTRIBUTING.md; which check is whose says the README.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
-import nats
-import nats.errors
-import psycopg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import APIError
 
 from services.cli.names import STATEFUL
+from services.orchestrator.keeper import SYNC_SECONDS
+from tests.faults.healing import HEAL_SECONDS, Healing, jetstream, quiet, settled
 from tests.faults.history import FAULTS_OF_OURS, Entry, History, final
 from tests.faults.load import FaultStage
 from tests.faults.machine import READY_SECONDS, Machine
 from tests.system.play.order import check_order
 
-# I3, I5: how soon after the end of a fault everything is settled again. I8: how soon every flow has ended.
-HEAL_SECONDS = 10.0
-FLOW_SECONDS = 60.0
-
-_AWAY = (psycopg.Error, nats.errors.Error, APIError, TimeoutError, OSError)
-_MARK = "SELECT coalesce(max(position), 0) AS position FROM outbox"
-_BEHIND = "SELECT count(*) AS n FROM outbox WHERE publish_time IS NULL AND position <= %(position)s"
-_FLOWS = "SELECT saga_id::text, kind, key, status, step FROM saga WHERE status IN ('RUNNING', 'UNDOING')"
 _RECORDS = "SELECT request_id::text, response FROM request_record WHERE request_id = ANY(%(ids)s::uuid[])"
 _OUTBOX = "SELECT event_id::text, subject, aggregate_id, aggregate_version, publish_time FROM outbox ORDER BY position"
 _INBOX = "SELECT event_id::text FROM inbox WHERE consumer = %(consumer)s"
@@ -77,6 +65,22 @@ _FIGURES = """
 _CLOSED_WITH_WORK = """
     SELECT t.task_id, t.sprint_id, s.state FROM sprint_task t JOIN sprint s USING (sprint_id)
     WHERE t.outcome IS NULL AND s.state NOT IN ('PLANNING', 'IN_PROGRESS', 'CLOSING')
+"""
+_IN_PROGRESS = "SELECT sprint_id, project_id FROM sprint WHERE state = 'IN_PROGRESS'"
+_WANTING = "SELECT project_id FROM daily_scrum_schedule WHERE wanted"
+_JOBS = "SELECT sprint_id FROM cron_job"
+# Runs that nobody began: a process that dies holds one for CLAIM_SECONDS at most, which nobody waits for here.
+_OVERDUE = """
+    SELECT what, next_run_time FROM (
+        SELECT sprint_id AS what, next_run_time, retry_time FROM cron_job
+        UNION ALL SELECT project_id, next_run_time, retry_time FROM orchestration_schedule) AS run
+    WHERE next_run_time < now() - interval '10 s' AND retry_time < now() - interval '10 s'
+"""
+_ODD_REPORTS = """
+    SELECT d.sprint_id, d.report_date::text AS day, count(*) AS times FROM daily_scrum d JOIN sprint s USING (sprint_id)
+    GROUP BY d.sprint_id, d.report_date, s.start_date, s.end_date
+    HAVING count(*) > 1 OR extract(isodow FROM d.report_date) > 5
+        OR d.report_date NOT BETWEEN s.start_date AND s.end_date
 """
 
 
@@ -133,100 +137,6 @@ class Verdict:
         assert not slow, f"healed too slowly\n{table}"
 
 
-@dataclass(frozen=True)
-class Healing:
-    """How long a healing took, in seconds: until every service took calls, and from then until all was settled."""
-
-    ready: float
-    settled: float
-
-    def __str__(self) -> str:
-        return f"ready after {self.ready:4.1f} s, settled {self.settled:4.1f} s later"
-
-
-async def healed(machine: Machine, *, seconds: float = FLOW_SECONDS) -> Healing:
-    """Wait until all that was under way when everything was ready again is done.
-
-    That is: every service takes calls, what was committed until then is published and consumed, and every flow that
-    was open then has ended. Calls may go on meanwhile.
-    """
-    began = time.monotonic()
-
-    def in_time(what: object) -> None:
-        assert time.monotonic() - began < seconds, f"not healed after {seconds} s: {what}; {machine.tails()}"
-
-    mark: _Mark | None = None
-    while mark is None:
-        await machine.ready()
-        try:
-            mark = await _marked(machine)
-        except _AWAY as error:
-            in_time(error)
-            await asyncio.sleep(0.05)
-    ready = time.monotonic()
-    while True:
-        try:
-            behind = await _behind(machine, mark)
-        except _AWAY as error:
-            behind = [repr(error)]
-        if not behind:
-            return Healing(ready - began, time.monotonic() - ready)
-        in_time(behind)
-        await asyncio.sleep(0.1)
-
-
-@dataclass
-class _Mark:
-    """Where everything stood when every service took calls again."""
-
-    positions: dict[str, int]
-    flows: set[str]
-    # The last message of each stream, once all that was committed is published.
-    sequences: dict[str, int] = field(default_factory=dict)
-    consumed: set[tuple[str, str]] = field(default_factory=set)
-
-
-async def _marked(machine: Machine) -> _Mark:
-    positions = {name: (await machine.query(name, _MARK))[0]["position"] for name in STATEFUL}
-    return _Mark(positions, {row["saga_id"] for row in await machine.query("sprint", _FLOWS)})
-
-
-async def _behind(machine: Machine, mark: _Mark) -> list[str]:
-    """What was under way at the mark and still is."""
-    behind = []
-    for name, position in mark.positions.items():
-        if count := (await machine.query(name, _BEHIND, {"position": position}))[0]["n"]:
-            behind.append(f"{count} events of {name} are not published")
-    if behind:
-        return behind
-    async with _jetstream(machine) as js:
-        for stream in await js.streams_info():
-            name = str(stream.config.name)
-            mark.sequences.setdefault(name, stream.state.last_seq)
-            for info in await js.consumers_info(name):
-                done = not info.num_pending and not info.num_ack_pending
-                floor = info.ack_floor.stream_seq if info.ack_floor else 0
-                if done or floor >= mark.sequences[name]:
-                    mark.consumed.add((name, info.name))
-                if (name, info.name) not in mark.consumed:
-                    behind.append(f"{info.name}: {info.num_pending} pending, {info.num_ack_pending} not acknowledged")
-    open_flows = await machine.query("sprint", _FLOWS)
-    return behind + [f"flow {row}" for row in open_flows if row["saga_id"] in mark.flows]
-
-
-async def quiet(machine: Machine, *, seconds: float = FLOW_SECONDS) -> float:
-    """Wait, while nobody asks for anything, until nothing is under way; the seconds it took."""
-    began = time.monotonic()
-    while True:
-        await healed(machine, seconds=seconds)
-        open_flows = await machine.query("sprint", _FLOWS)
-        behind = await _behind(machine, await _marked(machine))
-        if not open_flows and not behind:
-            return time.monotonic() - began
-        waited = time.monotonic() - began
-        assert waited < seconds, f"not quiet after {seconds} s: {open_flows} {behind}"
-
-
 async def judge(stage: FaultStage, *, healings: Iterable[Healing] = (), resolve: bool = True) -> Verdict:
     """Wait until everything is quiet, resolve half of what is unknown, and hold the history against what is there."""
     machine, history = stage.machine, stage.told
@@ -241,6 +151,7 @@ async def judge(stage: FaultStage, *, healings: Iterable[Healing] = (), resolve:
     await _judge_tasks(stage, verdict)
     await judge_events(machine, verdict)
     await judge_effects(machine, verdict)
+    await judge_schedules(machine, verdict)
     verdict.disagreements += [line async for line in _published_reports(stage)]
     verdict.disagreements += await check_order(stage)
     return verdict
@@ -323,7 +234,7 @@ async def _judge_inboxes(machine: Machine, verdict: Verdict, streams: Mapping[st
         for row in await machine.query(service, _DEAD):
             buried.add((row["consumer"], row["event_id"]))
             verdict.lost.append(f"I4 {row['consumer']} gave up {row['subject']} {row['event_id']}: {row['error']}")
-    async with _jetstream(machine) as js:
+    async with jetstream(machine) as js:
         for stream, messages in streams.items():
             for info in await js.consumers_info(stream):
                 subjects = {*(info.config.filter_subjects or ()), info.config.filter_subject}
@@ -352,6 +263,29 @@ async def judge_effects(machine: Machine, verdict: Verdict) -> None:
         verdict.disagreements.append(f"I8 {row['task_id']} is open in {row['sprint_id']}, which is {row['state']}")
 
 
+async def judge_schedules(machine: Machine, verdict: Verdict) -> None:
+    """I9: each open sprint that wants one has its schedule, no other has, what is due was held, no day has two reports.
+
+    Teams work from Monday to Friday here. What calls at the same moment could not see is made good ten seconds later.
+    """
+    verdict.disagreements += await settled(partial(_schedules_amiss, machine), SYNC_SECONDS + HEAL_SECONDS)
+    for row in await machine.query("sprint", _ODD_REPORTS):
+        verdict.duplicates.append(f"I9 {row['sprint_id']} has {row['times']} reports on {row['day']}")
+
+
+async def _schedules_amiss(machine: Machine) -> list[str]:
+    wanting = {row["project_id"] for row in await machine.query("orchestrator", _WANTING)}
+    rows = await machine.query("sprint", _IN_PROGRESS)
+    open_ones = {row["sprint_id"] for row in rows if row["project_id"] in wanting}
+    kept = {row["sprint_id"] for row in await machine.query("orchestrator", _JOBS)}
+    overdue = await machine.query("orchestrator", _OVERDUE)
+    return [
+        *(f"I9 {sprint_id} has no schedule of its daily scrum" for sprint_id in sorted(open_ones - kept)),
+        *(f"I9 {sprint_id} has a schedule, but is closed or wants none" for sprint_id in sorted(kept - open_ones)),
+        *(f"I9 {row['what']} was due at {row['next_run_time']} and nobody held it" for row in overdue),
+    ]
+
+
 async def _published_reports(stage: FaultStage) -> AsyncIterator[str]:
     """A report of which NATS did not say that it has it counts only if the stream has it."""
     streams = await read_streams(stage.machine)
@@ -370,7 +304,7 @@ async def _published_reports(stage: FaultStage) -> AsyncIterator[str]:
 async def read_streams(machine: Machine) -> dict[str, list[tuple[str, str]]]:
     """Id and subject of every message of every stream of DSM, from the start."""
     found: dict[str, list[tuple[str, str]]] = {}
-    async with _jetstream(machine) as js:
+    async with jetstream(machine) as js:
         for stream in await js.streams_info():
             name = str(stream.config.name)
             if name.startswith("DSM_"):
@@ -389,17 +323,3 @@ async def _read(js: JetStreamContext, stream: str, count: int) -> list[tuple[str
         found += [((message.headers or {}).get("Nats-Msg-Id", ""), message.subject) for message in messages]
     await js.delete_consumer(stream, (await pull.consumer_info()).name)
     return found
-
-
-@asynccontextmanager
-async def _jetstream(machine: Machine) -> AsyncIterator[JetStreamContext]:
-    """A connection to the machine's NATS that does not wait for long."""
-    connection = await nats.connect(machine.nats_url, connect_timeout=2, allow_reconnect=False, error_cb=_ignore)
-    try:
-        yield connection.jetstream(timeout=5)
-    finally:
-        await connection.close()
-
-
-async def _ignore(_: Exception) -> None:
-    """Told by the call that fails."""

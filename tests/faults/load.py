@@ -26,6 +26,7 @@ from google.protobuf.message import Message
 
 from services.kit import status
 from services.kit.events import subject_of
+from services.orchestrator.domain.schedule import cron_job_name
 from tests.contract.methods import METHODS, is_read, short
 from tests.faults.history import Entry, History, final
 from tests.faults.machine import Machine
@@ -179,7 +180,25 @@ class FaultStage(Stage):
 async def orchestrate(client: Client, ground: Ground) -> None:
     # In the past, like the sprints of the other commands.
     options = decision_pb2.OrchestrateOptions(create_sprint_if_needed=client.maybe(0.3), start_date="2025-03-03")
+    if client.maybe(0.5):
+        # Wanted again if it was not any more.
+        options.create_cronjob = True
     await client.tell("Orchestrate", orchestrator.OrchestrateRequest(project_id=ground.project_id, options=options))
+
+
+async def orchestrate_by_schedule(client: Client, ground: Ground) -> None:
+    # Every minute, and without a sprint of today: the others are of the past.
+    options = decision_pb2.OrchestrateOptions(create_sprint_if_needed=False, close_finished_sprint=False)
+    request = orchestrator.SetOrchestrationScheduleRequest(
+        project_id=ground.project_id, schedule="* * * * *", enabled=client.maybe(0.8), options=options
+    )
+    await client.tell("SetOrchestrationSchedule", request)
+
+
+async def end_daily_scrums(client: Client, ground: Ground) -> None:
+    name = cron_job_name(client.sprint(ground))
+    request = orchestrator.DeleteCronJobRequest(project_id=ground.project_id, cron_job_name=name)
+    await client.tell("DeleteCronJob", request)
 
 
 async def list_tasks(client: Client, ground: Ground) -> None:
@@ -194,7 +213,14 @@ async def read_history(client: Client, ground: Ground) -> None:
     await client.tell("ListSprintPlannings", chronicle.ListSprintPlanningsRequest(project_id=ground.project_id))
 
 
-MIXED: dict[Command, int] = COMMANDS | {orchestrate: 3, list_tasks: 4, get_sprint: 4, read_history: 3}
+MIXED: dict[Command, int] = COMMANDS | {
+    orchestrate: 3,
+    orchestrate_by_schedule: 1,
+    end_daily_scrums: 1,
+    list_tasks: 4,
+    get_sprint: 4,
+    read_history: 3,
+}
 
 
 class PlayingClient(Client):

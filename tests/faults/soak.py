@@ -15,8 +15,9 @@ from pathlib import Path
 from random import Random
 
 from tests.faults.faults import any_fault
+from tests.faults.healing import Healing, healed
 from tests.faults.history import History
-from tests.faults.invariants import Healing, Verdict, healed, judge
+from tests.faults.invariants import Verdict, judge
 from tests.faults.load import FaultStage, make_fault_stage, under_load
 from tests.faults.machine import Machine, boot
 

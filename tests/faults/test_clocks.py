@@ -15,6 +15,7 @@ from dsm.sprint.v1.sprint_service_pb2_grpc import SprintServiceStub
 
 from services.kit import status
 from tests.faults.arena import FULL, Arena, count, seeded
+from tests.faults.clock import Clock
 from tests.service.sprint.sprints import make
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
@@ -47,26 +48,10 @@ CASES = (
 )
 
 
-class Clock:
-    """What tells the sprint service what time it is."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def set(self, now: datetime) -> None:
-        """It is now."""
-        # At once as a whole: it is read at any moment.
-        new = self.file.with_suffix(".new")
-        new.write_text(now.isoformat())
-        new.rename(self.file)
-
-
 @pytest.fixture
 def clock(tmp_path: Path) -> Clock:
     """A clock at the beginning of 2026."""
-    made = Clock(tmp_path / "now.txt")
-    made.set(datetime(2026, 1, 1, tzinfo=UTC))
-    return made
+    return Clock(tmp_path / "now.txt", datetime(2026, 1, 1, tzinfo=UTC))
 
 
 async def test_a_day_has_one_report_whatever_the_clock_does(arena: Arena, clock: Clock) -> None:

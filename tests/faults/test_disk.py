@@ -17,8 +17,9 @@ from nats.js.api import StreamConfig
 from services.cli.servers import Servers
 from services.local.nats import NatsServer
 from tests.faults.arena import only_full, seeded
+from tests.faults.healing import Healing, healed
 from tests.faults.history import History
-from tests.faults.invariants import Healing, healed, judge
+from tests.faults.invariants import judge
 from tests.faults.load import make_fault_stage, under_load
 from tests.faults.machine import Machine, boot
 from tests.harness import eventually

@@ -10,8 +10,9 @@ import pytest
 
 from tests.faults.arena import FULL, only_full, seeded
 from tests.faults.flows import FLOWS, Flow, make_scene
+from tests.faults.healing import FLOW_SECONDS, quiet
 from tests.faults.history import Entry, History
-from tests.faults.invariants import FLOW_SECONDS, Verdict, judge_effects, judge_events, quiet
+from tests.faults.invariants import Verdict, judge_effects, judge_events
 from tests.faults.machine import Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]

@@ -19,8 +19,9 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as orchestrator
 
 from tests.faults.arena import only_full
 from tests.faults.flows import Scene, make_scene
+from tests.faults.healing import HEAL_SECONDS, quiet
 from tests.faults.history import Entry, History
-from tests.faults.invariants import HEAL_SECONDS, Verdict, judge_effects, judge_events, quiet
+from tests.faults.invariants import Verdict, judge_effects, judge_events
 from tests.faults.load import answer_of, ask
 from tests.faults.machine import Machine, Replica
 from tests.faults.proxy import Proxy

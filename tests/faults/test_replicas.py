@@ -14,8 +14,9 @@ from dsm.backlog.v1 import task_pb2
 
 from tests.faults.arena import count, only_full
 from tests.faults.flows import Scene, make_scene
+from tests.faults.healing import quiet
 from tests.faults.history import History
-from tests.faults.invariants import Verdict, judge_effects, judge_events, quiet
+from tests.faults.invariants import Verdict, judge_effects, judge_events
 from tests.faults.machine import Machine, Replica
 from tests.harness import eventually
 

@@ -12,8 +12,9 @@ from nats.js.errors import APIError
 
 from tests.faults.arena import FULL, count, only_full, seeded
 from tests.faults.faults import Fault, kill, nats_gone, nats_store_lost, stop_postgres
+from tests.faults.healing import Healing, healed
 from tests.faults.history import History
-from tests.faults.invariants import Healing, Verdict, healed, judge, read_streams
+from tests.faults.invariants import Verdict, judge, read_streams
 from tests.faults.load import FaultStage, make_fault_stage, under_load
 from tests.faults.machine import Machine
 from tests.faults.soak import APART, storm

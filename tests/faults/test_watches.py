@@ -18,8 +18,9 @@ from dsm.sprint.v1 import sprint_service_pb2_grpc
 from tests.faults.arena import count, only_full, seeded
 from tests.faults.faults import kill, stop_postgres
 from tests.faults.flows import make_scene
+from tests.faults.healing import healed
 from tests.faults.history import History
-from tests.faults.invariants import healed, judge
+from tests.faults.invariants import judge
 from tests.faults.load import FaultStage, make_fault_stage, under_load
 from tests.faults.machine import Machine
 from tests.harness import eventually
