@@ -1,10 +1,12 @@
 """What `dsm up` tells when everything runs."""
 
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from services.cli.data import data_folder
-from services.cli.names import SERVICES
+from services.cli.names import HOST, SERVICES
 from services.cli.output import out, table
 from services.cli.servers import without_password
 from services.cli.tls import grpcurl_options
@@ -24,6 +26,7 @@ def announce(state: StackState, folder: Path) -> None:
     rows += [
         ("PostgreSQL", without_password(state.urls["postgres"]) or "one per service, as set"),
         ("NATS", without_password(state.urls["nats"])),
+        ("Identity", identity(os.environ)),
         ("Data", str(folder)),
         ("Logs", str(folder / "logs")),
     ]
@@ -36,3 +39,14 @@ def announce(state: StackState, folder: Path) -> None:
     out.print(f"  grpcurl {grpcurl_options()} {addresses[SERVICES[0]]} list", soft_wrap=True)
     out.print(f"  {prefix}dsm status", soft_wrap=True)
     out.print(f"  {prefix}dsm demo", soft_wrap=True)
+
+
+def identity(environ: Mapping[str, str]) -> str:
+    """Whether DSM knows its callers, and who else can reach it if it does not."""
+    if any(environ.get(f"DSM_JWT_{name}") for name in ("SECRET", "SECRET_FILE", "JWKS")):
+        return "on: every call needs a token (dsm token --help)"
+    host = environ.get("DSM_HOST", HOST)
+    here = host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+    if here:
+        return f"off: whoever reaches {host}, and that is this machine alone, may make every call"
+    return f"off, and {host} can be reached from elsewhere: whoever does may make every call; see docs/securing.md"

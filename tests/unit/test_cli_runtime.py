@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli import events, registry
+from services.cli.announce import identity
 from services.cli.client import Failure, find_addresses, sentence
 from services.cli.data import data_folder
 from services.cli.errors import CliError
@@ -203,3 +204,17 @@ def test_json_has_the_names_of_the_contract() -> None:
     told = plain({"all": [status_service_pb2.ServiceStatus(service="x")], "n": 1})
     assert told["all"][0]["running_sagas"] == 0
     assert told["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({}, ["off", "this machine alone"]),
+        ({"DSM_HOST": "127.0.0.2"}, ["off", "this machine alone"]),
+        ({"DSM_HOST": "0.0.0.0"}, ["off", "from elsewhere"]),
+        ({"DSM_HOST": "0.0.0.0", "DSM_JWT_SECRET_FILE": "/secret"}, ["on", "token"]),
+        ({"DSM_JWT_JWKS": "https://identity.test/keys"}, ["on", "token"]),
+    ],
+)
+def test_who_may_call_is_told(environ: dict[str, str], words: list[str]) -> None:
+    assert all(word in identity(environ) for word in words)
