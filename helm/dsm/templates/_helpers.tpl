@@ -268,20 +268,6 @@ identity:
 {{- end }}
 {{- end }}
 
-{{- /* What the commands of `dsm` need to call the services, beside their addresses. Call with (list $ component). */ -}}
-{{- define "dsm.callerConfig" -}}
-{{- $root := index . 0 -}}
-{{- with $root.Values.tls }}
-{{- if .serverSecret.name }}
-DSM_TLS_CA: /etc/dsm/tls/ca.crt
-{{- if .clientSecret.name }}
-DSM_TLS_CERT: /etc/dsm/tls/client.crt
-DSM_TLS_KEY: /etc/dsm/tls/client.key
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-
 {{- /* A container that brings the database of one service up. Call with (list $ service). */ -}}
 {{- define "dsm.migrateContainer" -}}
 {{- $root := index . 0 -}}
@@ -322,9 +308,17 @@ containers:
       {{- toYaml (index . 2) | nindent 6 }}
     env:
       {{- include "dsm.addressEnv" $root | trim | nindent 6 }}
-      {{- range $name, $value := include "dsm.callerConfig" . | fromYaml }}
-      - name: {{ $name }}
-        value: {{ $value }}
+      {{- with $root.Values.tls }}
+      {{- if .serverSecret.name }}
+      - name: DSM_TLS_CA
+        value: /etc/dsm/tls/ca.crt
+      {{- if .clientSecret.name }}
+      - name: DSM_TLS_CERT
+        value: /etc/dsm/tls/client.crt
+      - name: DSM_TLS_KEY
+        value: /etc/dsm/tls/client.key
+      {{- end }}
+      {{- end }}
       {{- end }}
       {{- if $root.Values.jobs.tokenSecret.name }}
       - name: DSM_TOKEN_FILE
@@ -385,7 +379,6 @@ DSM_CRON_JOB_INSTANCE: {{ $root.Release.Name | replace "." "-" }}
 DSM_CRON_JOB_SERVICE_ACCOUNT: {{ include "dsm.fullname" $root }}-daily-scrum
 DSM_CRON_JOB_POD_FILE: /etc/dsm/cron-job/pod.json
 {{- end }}
-{{- include "dsm.callerConfig" . }}
 {{- include "dsm.protection" . }}
 {{- with $root.Values.tracing }}
 {{- if .otlpEndpoint }}
