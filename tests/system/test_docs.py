@@ -9,7 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from services.kit.callee import Callee
 from services.kit.server import Server
+from services.kit.service import Service
+from services.kit.settings import ProcessSettings, ServiceSettings
+from services.kit.tls import client_files
 from tests.harness import World
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -20,9 +26,9 @@ _GRPCURL = shutil.which("grpcurl")
 _DOCUMENTED_TARGET = "localhost:7600"
 
 
-async def _run(*command: str) -> str:
+async def _run(*command: str, folder: Path | None = None) -> str:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("DSM_")}
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environ)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environ, cwd=folder)
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, shlex.join(command)
     return output.decode()
@@ -66,3 +72,23 @@ async def test_calls_by_buf_and_grpcurl(whole: Server) -> None:
     assert "SHOP" in by_grpcurl[1]
     assert "SERVING" in by_grpcurl[2]
     assert len(by_buf) + len(by_grpcurl) == 5
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="there is no openssl")
+async def test_certificates_to_try_tls_out(tmp_path: Path) -> None:
+    for line in (_DOCS / "securing.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("openssl req"):
+            await _run(*shlex.split(line), folder=tmp_path)
+    cert, key, ca = (str(tmp_path / name) for name in ("dsm.crt", "dsm.key", "ca.crt"))
+    settings = ProcessSettings(
+        port=0, metrics_port=-1, tls_cert_file=cert, tls_key_file=key, tls_client_ca_file=ca, grace_seconds=0
+    )
+    files = client_files(ServiceSettings(client_ca_file=ca, client_cert_file=cert, client_key_file=key))
+    server = Server([Service("project", ServiceSettings())], settings)
+    server.bind()
+    await server.start()
+    for host in ("localhost", "127.0.0.1"):
+        callee = Callee("test", "project", f"{host}:{server.port}", ServiceSettings(), files)
+        assert await callee.check() is not None
+        await callee.close()
+    await server.stop()
