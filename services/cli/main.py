@@ -24,6 +24,7 @@ import typer
 from services.cli.errors import CliError
 from services.cli.output import err, escape
 from services.cli.tls import give_options
+from services.cli.who import give_option
 from services.local.errors import StackError
 
 # Command -> module, in the order of `dsm --help`.
@@ -33,9 +34,11 @@ _COMMANDS = {
     "status": "status",
     "serve": "serve",
     "migrate": "migrate",
+    "token": "minting",
     "events": "events",
     "dlq": "dlq",
     "outbox": "outbox",
+    "recover": "recover",
     "reconcile": "reconcile",
     "doctor": "doctor",
     "import": "importing",
@@ -101,6 +104,7 @@ def load(words: Sequence[str]) -> None:
     for module in [_COMMANDS[asked]] if asked in _COMMANDS else _COMMANDS.values():
         import_module(f"services.cli.{module}").register(app)
     give_options(app)
+    give_option(app)
 
 
 def _sentence(error: Exception) -> str:
