@@ -10,12 +10,10 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-from prometheus_client.metrics import MetricWrapperBase
 
 from services.cli.names import SERVICES, STATEFUL
 from services.cli.registry import assemble, entries
 from services.cli.serve import _STOP_SECONDS
-from services.kit import metrics
 from services.kit.probes import LIVE_PATH, READY_PATH
 from services.kit.server import LIVENESS
 from services.orchestrator.convert.manifests import Template, manifest, read_pod
@@ -384,14 +382,3 @@ def test_a_change_of_what_daily_scrums_run_reaches_the_orchestrator() -> None:
         return str(pod["metadata"]["annotations"]["checksum/config"])
 
     assert checksum() != checksum("schedules.cpu=50m")
-
-
-def test_alerts_speak_of_metrics_that_exist() -> None:
-    rules = read(CHART / "files" / "alerts.yaml")
-    kept = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
-    known = {family.name for metric in kept for family in metric.describe()}
-    for group in rules["groups"]:
-        for rule in group["rules"]:
-            used = set(re.findall(r"\bdsm_\w+", rule["expr"]))
-            assert used
-            assert {re.sub(r"_(total|bucket|count|sum)$", "", name) for name in used} <= known, rule["alert"]
