@@ -72,7 +72,7 @@ chart: $(VENV)/.dev ## Write the chart's schema and its table of values from hel
 
 check-deploy: $(VENV)/.dev ## Check the image and the chart (ARGS=--update approves what the chart renders now)
 	@$(BIN)/python -m scripts.tools
-	$(BIN)/pytest -o python_files='check_*.py' tests/deploy $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -o python_files='check_*.py' tests/deploy $(ARGS)
 
 # --- style ------------------------------------------------------------------------------------
 
