@@ -55,6 +55,7 @@ class Callee:
         # Who this service is to the other; without a file the server gives its own where it has the means.
         self.own_token: TokenOf = token_in(settings.service_token_file) if settings.service_token_file else no_token
         self.channel = open_channel(address, files, _CHANNEL_OPTIONS)
+        self._told = ""
         self._breaker = make_breaker(
             caller,
             name,
@@ -109,6 +110,7 @@ class Callee:
             remaining = call.current().remaining()
             if remaining is not None and remaining <= 0:
                 raise DeadlineExceeded(name) from None
+            self._tell_of_handshake(error)
             raise DependencyUnavailable(self.name, name, self.breaker_state) from None
         self._count("OK")
         return result
@@ -119,7 +121,8 @@ class Callee:
         stub = health_pb2_grpc.HealthStub(self.channel)  # typed for the channel of the other, blocking kind
         try:
             answer = await getattr(stub, "Check")(health_pb2.HealthCheckRequest(service=self.name), timeout=1)  # noqa: B009
-        except grpc.aio.AioRpcError:
+        except grpc.aio.AioRpcError as error:
+            self._tell_of_handshake(error)
             return None
         serving = answer.status == health_pb2.HealthCheckResponse.SERVING
         return (time.monotonic() - began) * 1000 if serving else None
@@ -148,6 +151,13 @@ class Callee:
         if remaining is not None:
             limits.append(remaining)
         return min(limits)
+
+    def _tell_of_handshake(self, error: grpc.aio.AioRpcError) -> None:
+        """A certificate that does not hold is not mended by waiting: say so, once for each fault."""
+        details = error.details() or ""
+        if "verif" in details.lower() and details != self._told:
+            self._told = details
+            log.error("callee.is_not_trusted", service=self.name, error=details)
 
     def _count(self, code: str) -> None:
         metrics.CALLEE_CALLS.labels(self._caller, self.name, code).inc()

@@ -146,7 +146,9 @@ async def test_only_who_trusts_the_certificate_is_answered(secured: Secured) -> 
 async def test_a_certificate_that_does_not_hold_is_not_called(secured: Secured, signed: dict[str, Any]) -> None:
     secured.pair = secured.ca.sign(*signed.pop("hosts", ()), **signed)
     await secured.serve()
-    assert await is_refused(secured.callee())
+    with structlog.testing.capture_logs() as logs:
+        assert await is_refused(secured.callee())
+    assert [entry["event"] for entry in logs] == ["callee.is_not_trusted"]
 
 
 async def test_mtls_demands_a_certificate(secured: Secured) -> None:
