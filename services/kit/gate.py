@@ -99,7 +99,7 @@ class Gate(grpc.aio.ServerInterceptor):
             return self._handlers[method]
         handler = await continuation(handler_call_details)
         if handler is not None and self._guard and method.startswith("/grpc.reflection."):
-            return self._known_callers_only(method, handler)
+            return self._known_callers_only(self._guard, method, handler)
         # None: no such method, which gRPC answers itself. Health and reflection keep their own manners.
         if handler is None or not method.startswith("/dsm."):
             return handler
@@ -189,13 +189,13 @@ class Gate(grpc.aio.ServerInterceptor):
         _count(method, "OK", began)
         return response
 
-    def _known_callers_only(self, method: str, handler: Any) -> Any:
+    def _known_callers_only(self, guard: Guard, method: str, handler: Any) -> Any:
         """Reflection, for whoever has a good token."""
 
         async def handle(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             began = time.monotonic()
             try:
-                await self._guard.authenticate(context) if self._guard else None
+                await guard.authenticate(context)
             except DsmError as error:
                 await self._fail(method, context, error, began)
             async for response in handler.stream_stream(requests, context):

@@ -16,7 +16,7 @@ DEFAULT_AUDIENCE = "dsm"
 # Larger ones are no tokens; gRPC's own limit of all headers together is not much more.
 _LONGEST = 8192
 # Tokens that are known to be good; who came first is forgotten first.
-_MOST_KNOWN = 10_000
+_MOST_KNOWN = 4096
 _SERVICE_SECONDS = 300
 # A service's token is made again when it has less than this to live.
 _SERVICE_MARGIN_SECONDS = 60
