@@ -9,5 +9,6 @@ Schedules follow from what projects want and which sprints are open (`store.sche
 Tables: decision, episode (with its vector), strategy, evolution, forecast, closed_sprint, decision_mode,
 orchestration_lease, daily_scrum_schedule, tracked_sprint, cron_job, orchestration_schedule, turn, and the kit's.
 Publishes decision.made, episode.recorded, strategy.evolved, decision_mode.changed and changes of schedules; consumes
-the sprints' starting, being abandoned, and closing, which brings the outcomes.
+the sprints' starting, being abandoned, and closing, which brings the outcomes, and the projects' changing, for the
+time zones of schedules.
 """

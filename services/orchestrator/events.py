@@ -13,7 +13,7 @@ from services.orchestrator.domain.episode import Episode, reassess
 from services.orchestrator.domain.evolution import Change, credit
 from services.orchestrator.domain.schedule import Wish
 from services.orchestrator.domain.timetable import Timetable
-from services.orchestrator.store import episodes, strategies
+from services.orchestrator.store import episodes, strategies, timetables
 from services.orchestrator.store import forecasts as forecast_store
 from services.orchestrator.store import schedules as schedule_store
 
@@ -81,7 +81,8 @@ def timetable_changed(tx: WriteHandle, timetable: Timetable) -> None:
     )
 
 
-# What `apply` takes of the sprint service's stream.
+# What `apply_projects` takes of the project service's stream, and `apply` of the sprint service's.
+PROJECT_SUBJECTS = ("dsm.project.v1.project.updated",)
 SPRINT_SUBJECTS = (
     "dsm.sprint.v1.sprint.started",
     "dsm.sprint.v1.sprint.closed",
@@ -100,6 +101,17 @@ async def apply(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
     closed = [event for event in events if event.HasField("sprint_closed")]
     await forecast_store.learn(tx, [forecasts.to_closing(event.sprint_closed) for event in closed])
     await _learn(tx, closed)
+
+
+async def apply_projects(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
+    """Follow the projects' time zones, by which they are orchestrated."""
+    newest = sorted(events, key=lambda event: event.aggregate_version)
+    zones = {event.project_id: event.project_updated.project.time_zone or "UTC" for event in newest}
+    now = utc_now()
+    for timetable in await timetables.locked(tx, list(zones)):
+        zone = zones[timetable.project_id]
+        if zone != timetable.timer.time_zone:
+            timetable_changed(tx, await timetables.put(tx, timetable.moved(zone, now)))
 
 
 async def _learn(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:

@@ -163,6 +163,7 @@ def build(settings: OrchestratorSettings) -> StatefulService:
         grpc_pb.add_OrchestratorServiceServicer_to_server,
         handlers,
     )
+    service.consume("DSM_PROJECT", events.PROJECT_SUBJECTS, events.apply_projects)
     service.consume("DSM_SPRINT", events.SPRINT_SUBJECTS, events.apply)
     figures.measure(service.measures)
     service.run(memory.keep_embedded)

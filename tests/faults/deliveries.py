@@ -440,7 +440,7 @@ async def _all_taken(arena: Arena, stream: str) -> bool:
             state = (await js.stream_info(stream)).state
         except NotFoundError:
             return True
-    expected = {"DSM_SPRINT": 3, "DSM_BACKLOG": 2, "DSM_PROJECT": 3, "DSM_ORCHESTRATOR": 1}.get(stream, 0)
+    expected = {"DSM_SPRINT": 3, "DSM_BACKLOG": 2, "DSM_PROJECT": 4, "DSM_ORCHESTRATOR": 1}.get(stream, 0)
     idle = all(not info.num_pending and not info.num_ack_pending for info in consumers)
     return not state.messages or (idle and len(consumers) >= expected)
 

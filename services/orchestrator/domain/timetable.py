@@ -1,6 +1,6 @@
 """When projects are orchestrated by themselves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -22,3 +22,10 @@ class Timetable:
     last_run_result: str = ""
     last_decision_id: UUID | None = None
     version: int = 1
+
+    def moved(self, time_zone: str, now: datetime) -> "Timetable":
+        """The same at the clock of another time zone; a run that is due already stays due."""
+        timer = replace(self.timer, time_zone=time_zone)
+        waits = self.next_run_time is not None and self.next_run_time > now
+        following = timer.next_after(now) if waits else self.next_run_time
+        return replace(self, timer=timer, next_run_time=following, update_time=now)

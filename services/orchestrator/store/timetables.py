@@ -1,5 +1,6 @@
 """Orchestrations by schedule."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
@@ -33,6 +34,10 @@ _CLAIM = f"""
         SELECT project_id FROM orchestration_schedule WHERE next_run_time <= %(now)s AND retry_time <= %(now)s
         ORDER BY next_run_time LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     RETURNING {_COLUMNS}
+"""
+_LOCK = f"""
+    SELECT {_COLUMNS} FROM orchestration_schedule WHERE project_id = ANY(%(project_ids)s)
+    ORDER BY project_id FOR UPDATE
 """
 _FINISH = """
     UPDATE orchestration_schedule SET next_run_time = %(next_run_time)s, retry_time = %(retry_time)s,
@@ -71,6 +76,11 @@ async def finish(tx: WriteHandle, timetable: Timetable, end: RunEnd, decision_id
     """Store what came of a run that was claimed; nothing if it was set anew meanwhile."""
     params = {"project_id": timetable.project_id, "version": timetable.version, "decision_id": decision_id}
     await tx.execute(_FINISH, params | asdict(end))
+
+
+async def locked(tx: WriteHandle, project_ids: Sequence[str]) -> list[Timetable]:
+    """The timetables of some projects, which nobody else changes before the end of the transaction."""
+    return [_to_timetable(row) for row in await tx.rows(_LOCK, {"project_ids": list(project_ids)})]
 
 
 def _to_timetable(row: Row) -> Timetable:

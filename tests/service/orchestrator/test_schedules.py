@@ -416,6 +416,33 @@ async def test_a_schedule_of_orchestrations_is_set_and_read(dsm: Dsm) -> None:
     assert (off.enabled, off.HasField("next_run_time")) == (False, False)
 
 
+async def test_a_schedule_of_orchestrations_follows_the_project_s_time_zone(dsm: Dsm) -> None:
+    await dsm.project("SCH-ZONE")
+    before = await _set(dsm, "SCH-ZONE", "0 6 * * *", enabled=True)
+    await dsm.project("SCH-STAY")
+    await _set(dsm, "SCH-STAY", "0 6 * * *", enabled=False)
+    mask = FieldMask(paths=["time_zone"])
+    for project_id in ("SCH-STAY", "SCH-ZONE"):
+        project = project_pb2.Project(project_id=project_id, time_zone="Asia/Tokyo")
+        await dsm.projects.UpdateProject(project_service_pb2.UpdateProjectRequest(project=project, update_mask=mask))
+
+    async def moved() -> Any:
+        schedule = (await dsm.status("SCH-ZONE")).orchestration_schedule
+        return schedule if schedule.time_zone == "Asia/Tokyo" else None
+
+    after = await eventually(moved)
+    assert after.next_run_time.ToDatetime().hour == 21
+    assert (after.schedule, after.options, after.enabled) == (before.schedule, before.options, True)
+    off = (await dsm.status("SCH-STAY")).orchestration_schedule
+    assert (off.time_zone, off.enabled, off.HasField("next_run_time")) == ("Asia/Tokyo", False, False)
+    rows = await dsm.world.query(
+        "orchestrator",
+        "SELECT aggregate_version FROM outbox WHERE aggregate_id = 'SCH-ZONE'"
+        " AND subject = 'dsm.orchestrator.v1.orchestration_schedule.changed' ORDER BY position",
+    )
+    assert [row["aggregate_version"] for row in rows] == [1, 2]
+
+
 async def test_bad_schedules_of_orchestrations(dsm: Dsm) -> None:
     await dsm.project("SCH-BAD")
     for schedule, daily, field in (("daily", "", "schedule"), ("0 6 * * *", "0 14 * *", "options.schedule")):

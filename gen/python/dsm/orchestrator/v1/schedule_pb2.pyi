@@ -165,7 +165,7 @@ class DailyScrumSchedule(_message.Message):
     schedule: _builtins.str
     """A cron expression of five fields; empty = no wish was ever made."""
     time_zone: _builtins.str
-    """Time zone of the schedule (IANA): the project's."""
+    """Time zone of the schedule (IANA): the project's when the wish was made; each cron job keeps that of its sprint."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the wish last changed; absent = never made."""
@@ -212,7 +212,7 @@ class OrchestrationSchedule(_message.Message):
     schedule: _builtins.str
     """A cron expression of five fields."""
     time_zone: _builtins.str
-    """Time zone of the schedule (IANA): the project's, when the schedule was set."""
+    """Time zone of the schedule (IANA): the project's, also after that changes."""
     last_run_result: _builtins.str
     """What came of its last run, in a sentence; empty = it has not run."""
     last_decision_id: _builtins.str

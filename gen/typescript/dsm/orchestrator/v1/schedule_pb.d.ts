@@ -146,7 +146,7 @@ export declare type DailyScrumSchedule = Message<"dsm.orchestrator.v1.DailyScrum
   schedule: string;
 
   /**
-   * Time zone of the schedule (IANA): the project's.
+   * Time zone of the schedule (IANA): the project's when the wish was made; each cron job keeps that of its sprint.
    *
    * @generated from field: string time_zone = 4;
    */
@@ -195,7 +195,7 @@ export declare type OrchestrationSchedule = Message<"dsm.orchestrator.v1.Orchest
   schedule: string;
 
   /**
-   * Time zone of the schedule (IANA): the project's, when the schedule was set.
+   * Time zone of the schedule (IANA): the project's, also after that changes.
    *
    * @generated from field: string time_zone = 4;
    */
