@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,6 +18,8 @@ from services.local.stack import Stack
 from tests.harness import make_world
 from tests.service.cli.commands import command, invoke
 from tests.tokens import SECRET, signed
+
+_SECURING = Path(__file__).parents[3] / "docs" / "securing.md"
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +67,13 @@ async def test_a_token_says_what_was_asked(secret_file: Path) -> None:
         {"XD": "scrum_master"},
     )
     assert claims["exp"] - claims["iat"] == 1800
+
+
+async def test_the_documented_command(secret_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(secret_file.parent)
+    [line] = [each for each in _SECURING.read_text().splitlines() if each.startswith("dsm token")]
+    made = await invoke(app, *shlex.split(line.partition(" > ")[0])[1:])
+    assert jwt.decode(made.stdout.strip(), SECRET, ["HS256"], audience="dsm")["sub"] == "anna"
 
 
 @pytest.mark.parametrize(
