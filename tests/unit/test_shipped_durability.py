@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 _ROOT = Path(__file__).parents[2]
 _NATS_CONF = "helm/dsm/files/nats.conf"
