@@ -39,6 +39,8 @@ DSM = Path(sys.executable).parent / "dsm"
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 INSTALL = ROOT / "docs" / "installing-on-kubernetes.md"
 SECONDS = 60
+# As long as the startup probe waits.
+START_SECONDS = 120
 PROJECT = "TEST-001"
 SECRET = b"a secret that is longer than 32 bytes"
 RENDERED = objects(
@@ -227,7 +229,7 @@ def _pod(kind: str, name: str, rendered: tuple[Object, ...] = RENDERED) -> Pod:
     return pod
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_from_nothing_to_a_daily_scrum(machine: Machine) -> None:
     migrate = _pod("Job", "dsm-migrate")
     for container in migrate.containers:
@@ -297,7 +299,7 @@ def _await_probes(machine: Machine, names: tuple[str, ...], rendered: tuple[Obje
         for container in _pod("Deployment", f"dsm-{service}", rendered).containers
         for probe in ("startupProbe", "livenessProbe", "readinessProbe")
     ]
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + START_SECONDS
     while waiting and time.monotonic() < until:
         waiting = [it for it in waiting if not machine.probe(it[0], it[2])]
     logs = {service: (machine.folder / f"{service}.log").read_text()[-2000:] for service, *_ in waiting}
