@@ -18,6 +18,7 @@ from dsm.orchestrator.v1.decision_pb2 import (
 from dsm.orchestrator.v1.orchestrator_service_pb2 import OrchestrateRequest, OrchestrateResponse, PerformanceMetrics
 from google.protobuf.duration_pb2 import Duration
 from rich.console import Console
+from rich.padding import Padding
 
 from services.cli.client import TargetOption, connect
 from services.cli.lookup import word
@@ -158,7 +159,8 @@ def _show_adjustments(console: Console, decision: DecisionRecord) -> None:
         for line in lines:
             # The same sprints and episodes speak for several adjustments.
             if line and line not in told:
-                console.print(f"  {escape(line)}")
+                # What goes on in the next line is as far from the left.
+                console.print(Padding(escape(line.lstrip()), (0, 0, 0, 2 + len(line) - len(line.lstrip()))))
         told.update(lines)
 
 

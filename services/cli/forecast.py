@@ -136,6 +136,9 @@ def _show_sprint(console: Console, answer: SprintForecast) -> None:
     if not answer.remaining_tasks:
         console.print("Everything that it holds is done.")
         return
+    if not answer.remaining_working_days:
+        console.print("Nobody works on it any more before it ends: what is left goes back when it is closed.")
+        return
     line = Table(box=None, show_header=False)
     chance = answer.completion_probability
     line.add_row("Chance that all get done by then", charts.bar(chance, 1), f"[bold]{chance:.0%}[/bold]")

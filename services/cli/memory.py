@@ -93,7 +93,8 @@ def _decided(episode: Episode) -> str:
     if not decision.create_new_sprint:
         return "no sprint"
     points = f", at most {decision.points_to_assign:g} points" if decision.HasField("points_to_assign") else ""
-    return f"{decision.tasks_to_assign} tasks in {decision.sprint_duration_weeks} weeks{points}"
+    tasks = counted(decision.tasks_to_assign, "task")
+    return f"{tasks} in {counted(decision.sprint_duration_weeks, 'week')}{points}"
 
 
 def _came_to(episode: Episode) -> str:

@@ -47,7 +47,7 @@ def list_schedules(
     if not jobs:
         out.print("No daily scrum runs by itself: `dsm decide PROJECT` schedules one.")
     else:
-        columns = ["Daily scrum", "Schedule", "Time zone", "Runs in", "State", "Next run", "Last run", ""]
+        columns = ["Daily scrum", "Schedule", "Run by", "Next run", "Last run"]
         out.print(table("", columns, map(_row, jobs)))
     if schedule and schedule.schedule:
         show_orchestration(schedule)
@@ -139,14 +139,16 @@ def _row(job: CronJob) -> tuple[object, ...]:
     runner = word(CronJobRunner, job.runner) + (f" ({job.namespace})" if job.namespace else "")
     return (
         job.sprint_id,
-        job.schedule,
-        job.time_zone,
-        runner,
-        word(CronJobState, job.state),
+        f"{job.schedule}\n{job.time_zone}",
+        _lines(runner, word(CronJobState, job.state), job.state_reason),
         _time(job.next_run_time) if job.HasField("next_run_time") else "",
-        _time(job.last_run_time) if job.HasField("last_run_time") else "",
-        job.state_reason or job.last_run_result,
+        _lines(_time(job.last_run_time) if job.HasField("last_run_time") else "", job.last_run_result),
     )
+
+
+def _lines(*parts: str) -> str:
+    """Those that say something, one below the other."""
+    return "\n".join(filter(None, parts))
 
 
 def _time(moment: Timestamp) -> str:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import typer
 from dsm.orchestrator.v1.orchestrator_service_pb2 import EvolveStrategiesRequest, ListStrategiesRequest
 from dsm.orchestrator.v1.strategy_pb2 import Strategy, StrategyState
+from rich.text import Text
 
 from services.cli.client import Client, TargetOption, connect
 from services.cli.errors import CliError
@@ -86,22 +87,24 @@ def _all(dsm: Client, project: str, state: str) -> Iterator[Strategy]:
 
 
 def _show(found: Iterable[Strategy]) -> None:
-    columns = ["Rule", "Holds for", "State", "Confidence", "For", "Against", "Applied", "Well", "Badly"]
-    out.print(table("", columns, map(_row, found), right=columns[3:]))
+    out.print(table("", ["Sure", "State", "Rule, and what speaks for it"], map(_row, found), right=["Sure"]))
 
 
 def _row(strategy: Strategy) -> tuple[object, ...]:
-    return (
-        f"{strategy.description} {strategy.retire_reason}".strip(),
-        strategy.project_id or "all projects",
-        word(StrategyState, strategy.state),
-        f"{strategy.confidence:.2f}",
-        _up_to(strategy.supporting_episode_ids),
-        _up_to(strategy.contradicting_episode_ids),
-        strategy.times_applied,
-        strategy.successes,
-        strategy.failures,
-    )
+    """Figures that say which rules count, and beside them everything else in words, so that it fits any width."""
+    words = Text.assemble(strategy.description, "\n", (_in_words(strategy), "dim"))
+    return f"{strategy.confidence:.2f}", word(StrategyState, strategy.state), words
+
+
+def _in_words(strategy: Strategy) -> str:
+    supporting, contradicting = map(_up_to, (strategy.supporting_episode_ids, strategy.contradicting_episode_ids))
+    sentences = [f"{strategy.project_id or 'All projects'}: {supporting} outcomes for it, {contradicting} against"]
+    if strategy.times_applied:
+        applied = f"{counted(strategy.times_applied, 'decision')} followed it"
+        sentences.append(f"{applied}, {strategy.successes} well and {strategy.failures} badly so far")
+    if strategy.retire_reason:
+        sentences.append(strategy.retire_reason.removesuffix("."))
+    return "; ".join(sentences) + "."
 
 
 def _up_to(episode_ids: Iterable[str]) -> str:

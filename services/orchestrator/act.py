@@ -90,13 +90,17 @@ class Actor:
         answer = await self._sprint.call(
             self._stub.StartSprint, request, pb.StartSprintResponse, timeout=ACTION_SECONDS
         )
+        tasks = answer.sprint.tasks
+        # The first task that does not fit ends the choice, so a limit of points may leave fewer tasks than decided.
+        limit = decision.points_to_assign
+        points = "" if limit is None else f" ({sum(task.points for task in tasks):g} points, at most {limit:g})"
         return replace(
             action,
             reason="No sprint was open, and tasks were waiting.",
             sprint_id=answer.sprint.sprint_id,
             task_count=answer.assigned_tasks_count,
             description=(
-                f"Started {answer.sprint.sprint_id} with {len(answer.sprint.tasks)} tasks,"
+                f"Started {answer.sprint.sprint_id} with {len(tasks)} tasks{points},"
                 f" {answer.assigned_tasks_count} of them assigned."
             ),
         )

@@ -179,7 +179,10 @@ def _history_in_words(analysis: Analysis, traits: Traits) -> str:
     if patterns is None:
         return "The first sprint: none has been closed yet."
     pace = f"{_rounded(traits.velocity)} tasks a week" if traits.velocity else "nothing"
-    sentences = [f"{_rounded(patterns.closed_sprints)} closed sprints completed {pace}"]
+    sprints = (
+        "1 closed sprint" if patterns.closed_sprints == 1 else f"{_rounded(patterns.closed_sprints)} closed sprints"
+    )
+    sentences = [f"{sprints} completed {pace}"]
     if patterns.completion_rate is not None:
         sentences.append(f"{_rounded(100 * patterns.completion_rate)} % of what was planned")
     if patterns.trend:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import pytest_asyncio
 
+from services.cli import output
 from services.cli.errors import CliError
 from services.kit.server import Server
 from tests.harness import World
@@ -52,7 +54,7 @@ async def test_episodes_that_wait_are_embedded(whole: Server, dsm: Dsm, world: W
     assert " of " in again.stderr
 
 
-async def test_strategies_are_learned_and_listed(whole: Server, dsm: Dsm) -> None:
+async def test_strategies_are_learned_and_listed(whole: Server, dsm: Dsm, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await command(whole, "strategies", "--project", "CLI-STR", "--state", "retired")).stdout.startswith(
         "Nothing"
     )
@@ -66,6 +68,10 @@ async def test_strategies_are_learned_and_listed(whole: Server, dsm: Dsm) -> Non
     assert "Take 0.7 times the tasks of the rules." in listed
     assert "CLI-STR" in listed
     assert "0.84" in listed
+    monkeypatch.setattr(output.out, "width", 80)
+    narrow = (await command(whole, "strategies", "--project", "CLI-STR", "--state", "active")).stdout
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "CLI-STR: 20 outcomes for it, 0 against." in narrow
     printed = json.loads((await command(whole, "strategies", "--project", "CLI-STR", "--json")).stdout)
     assert {strategy["state"] for strategy in printed if "project_id" in strategy} == {"STRATEGY_STATE_ACTIVE"}
     again = (await command(whole, "strategies", "evolve", "--project", "CLI-STR")).stdout
