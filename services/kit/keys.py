@@ -1,9 +1,9 @@
 """The keys that tokens are verified with: one shared secret, or an identity provider's public keys (JWKS)."""
 
 import asyncio
+import http.client
 import json
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ SECRET_BYTES = 32
 FETCH_FLOOR_SECONDS = 5.0
 # Keys are fetched again after so long, so that those that were taken back are known.
 REFRESH_SECONDS = 300.0
-_FETCH_TIMEOUT_SECONDS = 3.0
+FETCH_TIMEOUT_SECONDS = 3.0
 _MOST_BYTES = 1 << 20
 _LEAST_RSA_BITS = 2048
 
@@ -131,8 +131,10 @@ class KeyAddress:
 
     async def _fetch_once(self) -> None:
         try:
-            keys = await asyncio.to_thread(_download, self._url)
-        except (OSError, ValueError) as error:
+            # The socket's timeout is for each bit of an answer; one that comes drop by drop is given up as a whole.
+            async with asyncio.timeout(2 * FETCH_TIMEOUT_SECONDS):
+                keys = await asyncio.to_thread(_download, self._url)
+        except (OSError, ValueError, http.client.HTTPException) as error:
             self._failed = True
             log.warning("keys.unavailable", url=self._url, why=f"{type(error).__name__}: {error}")
         else:
@@ -187,7 +189,7 @@ def _pick(keys: Keys, algorithm: str, key_id: str) -> Any | None:
 
 def _download(url: str) -> Keys:
     request = urllib.request.Request(url, headers={"Accept": "application/json", "User-Agent": "dsm"})
-    with urllib.request.urlopen(request, timeout=_FETCH_TIMEOUT_SECONDS) as response:
+    with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT_SECONDS) as response:
         document = response.read(_MOST_BYTES + 1)
     if len(document) > _MOST_BYTES:
         raise ValueError("it is larger than a megabyte")

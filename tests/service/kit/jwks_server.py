@@ -8,11 +8,16 @@ from typing import Any
 
 
 class KeyServer:
-    """Answers with `document` and counts how often it was asked; `status` other than 200 makes it fail."""
+    """Answers with `document` and counts how often it was asked; `status` other than 200 makes it fail, `cut` is
+    how many bytes at the end it does not send, and while `free` is not set it is silent.
+    """
 
     def __init__(self, document: str) -> None:
         self.document = document
         self.status = 200
+        self.cut = 0
+        self.free = threading.Event()
+        self.free.set()
         self.asked = 0
         self.url = ""
 
@@ -25,9 +30,12 @@ def key_server(document: str) -> Iterator[KeyServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state.asked += 1
+            state.free.wait(30)
+            content = state.document.encode()
             self.send_response(state.status)
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(state.document.encode())
+            self.wfile.write(content[: len(content) - state.cut])
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nobody reads it."""
@@ -37,5 +45,6 @@ def key_server(document: str) -> Iterator[KeyServer]:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield state
+        state.free.set()
         server.shutdown()
         thread.join()

@@ -232,6 +232,22 @@ async def test_a_provider_that_is_away(start: Start, monkeypatch: pytest.MonkeyP
         assert await _outcome(running, signed(RSA_KEY, "RS256", "one", sub="bob")) == "PROJECT_NOT_FOUND"
 
 
+async def test_a_provider_that_answers_badly(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "FETCH_FLOOR_SECONDS", 0.1)
+    monkeypatch.setattr(keys, "FETCH_TIMEOUT_SECONDS", 0.3)
+    token = signed(RSA_KEY, "RS256", "one")
+    with key_server(jwks(one=RSA_KEY)) as provider:
+        running = await start(jwt_jwks=provider.url)
+        # It breaks off in the middle, it says nothing at all.
+        provider.cut = 10
+        assert await _outcome(running, token) == "SIGNING_KEYS_UNAVAILABLE"
+        provider.cut = 0
+        provider.free.clear()
+        assert await _outcome(running, token) == "SIGNING_KEYS_UNAVAILABLE"
+        provider.free.set()
+        await eventually(lambda: _is(running, token, "PROJECT_NOT_FOUND"))
+
+
 async def test_a_stream_ends_with_its_token(known: World) -> None:
     at = await make(known)
     # The leeway is passed but for a second.
