@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import uuid4
 
@@ -10,8 +11,10 @@ from dsm.common.v1 import admin_service_pb2 as pb
 
 from services.cli.client import TargetOption, connect
 from services.cli.data import DataOption
+from services.cli.events import parse_since
 from services.cli.names import STATEFUL
 from services.cli.output import JsonOption, counted, err, out, print_json
+from services.kit.convert import from_time
 
 # The time that it takes to read a week of events.
 _TIMEOUT_SECONDS = 1800.0
@@ -24,6 +27,9 @@ def register(app: typer.Typer) -> None:
 
 def recover(
     service: Annotated[str, typer.Argument(help=f"One of {', '.join(STATEFUL)}.", metavar="SERVICE")],
+    since: Annotated[
+        str, typer.Option(help="Look no further back than this, as 2h or an ISO 8601 time before the backup.")
+    ] = "",
     target: TargetOption = "",
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -34,7 +40,8 @@ def recover(
 
     Example: [bold]dsm recover backlog[/bold]
     """
-    request = pb.RecoverRequest(service=service, request_id=str(uuid4()))
+    begin = from_time(parse_since(since, datetime.now(UTC))) if since else None
+    request = pb.RecoverRequest(service=service, since_time=begin, request_id=str(uuid4()))
     with connect(target, data) as client, err.status("Reading the streams …"):
         answer = client.admin(service).Recover(request, timeout=_TIMEOUT_SECONDS)
     if as_json:

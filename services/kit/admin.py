@@ -108,7 +108,8 @@ class AdminHandlers(admin_service_pb2_grpc.AdminServiceServicer):
     async def Recover(self, request: pb.RecoverRequest, context: Context) -> pb.RecoverResponse:
         """Bring a service whose database was restored up to its streams."""
         [service] = self._chosen(request.service)
-        events, streams = await recover(service)
+        since = to_time(request.since_time, "since_time") if request.HasField("since_time") else None
+        events, streams = await recover(service, since)
         async with service.database.write() as tx:
             return tx.reply(pb.RecoverResponse(event_count=events, stream_count=streams))
 

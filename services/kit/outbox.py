@@ -8,17 +8,21 @@ the commits of its own process at once, by NOTIFY from the relays of other repli
 import asyncio
 import time
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import nats.errors
 import psycopg
 import structlog
 from dsm.events.v1 import event_pb2
+from google.protobuf.message import DecodeError
 from nats.js.errors import APIError, NoStreamResponseError, TooManyStalledMsgsError
 from psycopg.rows import dict_row, tuple_row
 
 from services.kit import failpoint, metrics, trace
+from services.kit.clock import utc_now
+from services.kit.convert import to_time
 from services.kit.database import Database, WriteHandle
 from services.kit.errors import DatabaseUnavailable
 from services.kit.events import stream_of, stream_subjects
@@ -56,6 +60,7 @@ _REPLAY_LOST = """
     WHERE publish_time < %(made)s + interval '5 seconds' AND create_time < %(made)s + interval '5 seconds'
       AND starts_with(subject, %(prefix)s)
 """
+_KNOWN = "SELECT 1 FROM outbox WHERE event_id = %(event_id)s::uuid"
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 _NATS_FAULTS = (nats.errors.Error, APIError, NoStreamResponseError, TooManyStalledMsgsError, TimeoutError, OSError)
 
@@ -63,15 +68,18 @@ _NATS_FAULTS = (nats.errors.Error, APIError, NoStreamResponseError, TooManyStall
 class Relay:
     """Publishes the outbox of one database."""
 
-    def __init__(self, database: Database, stream: Stream) -> None:
+    def __init__(self, database: Database, stream: Stream, retention_hours: float = 7 * 24) -> None:
         self._database = database
         self._stream = stream
+        self._retention_hours = retention_hours
         self._wake = asyncio.Event()
         self._ensured: set[str] = set()
         # When each stream was made, as last seen.
         self._made: dict[str, datetime] = {}
         self._look_at = 0.0
         self.publishing = False
+        # An event on the stream that the outbox does not know, though it is not old: the database was restored.
+        self._unknown = ""
         database.on_commit.append(self._wake.set)
 
     async def run(self) -> None:
@@ -87,6 +95,11 @@ class Relay:
                 await asyncio.sleep(0.25)
             finally:
                 self.publishing = False
+
+    @property
+    def outrun(self) -> bool:
+        """Whether the stream holds what the database does not know."""
+        return bool(self._unknown)
 
     async def depth(self) -> tuple[int, float]:
         """Events that wait, and the age of the oldest in seconds."""
@@ -108,6 +121,7 @@ class Relay:
             await connection.execute(f"NOTIFY {_CHANNEL}")
         self.publishing = True
         await connection.execute(f"LISTEN {_CHANNEL}")
+        compared = False
         while True:
             # Leaves the lock to a replica that knows the schema.
             self._database.refuse_misfit()
@@ -118,6 +132,10 @@ class Relay:
                 await asyncio.sleep(0.1)
                 continue
             await self._look_at_streams(connection)
+            if not compared:
+                # Before the first publishing: after it, the stream's last event would be a known one again.
+                compared = True
+                await self._compare_last(connection)
             if not await self._publish(connection):
                 await self._idle(connection)
 
@@ -126,6 +144,8 @@ class Relay:
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + STREAMS_SECONDS
+        if self._unknown:
+            await self._look_at_unknown(connection)
         own = f"DSM_{self._database.service.upper()}"
         try:
             await self._stream.ensure(own)
@@ -139,6 +159,26 @@ class Relay:
                         log.warning("outbox.replayed", stream=stream, events=cursor.rowcount)
         except _NATS_FAULTS as error:
             log.info("outbox.streams_unknown", service=self._database.service, error=type(error).__name__)
+
+    async def _compare_last(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """See whether the stream's last event is one of the outbox; what cannot be seen is no reason not to publish."""
+        try:
+            payload = await self._stream.last(f"DSM_{self._database.service.upper()}")
+        except _NATS_FAULTS:
+            return
+        last = _event_of(payload)
+        # What is older may have served its time here.
+        if last is None or to_time(last.event_time) < utc_now() - timedelta(hours=self._retention_hours):
+            return
+        self._unknown = last.event_id
+        await self._look_at_unknown(connection)
+        if self.outrun:
+            log.warning("outbox.outrun", service=self._database.service, event_id=last.event_id)
+
+    async def _look_at_unknown(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        cursor = await connection.execute(_KNOWN, {"event_id": self._unknown})
+        if await cursor.fetchone():
+            self._unknown = ""
 
     async def _publish(self, connection: psycopg.AsyncConnection[Any]) -> int:
         """Publish one batch; the number of events acknowledged. A fault leaves the rest for the next round."""
@@ -209,6 +249,16 @@ class Relay:
                     await self._wake.wait()
         finally:
             loop.remove_reader(connection.fileno())
+
+
+def _event_of(payload: bytes | None) -> event_pb2.Event | None:
+    """An event with an id; None for anything else that somebody may have published."""
+    try:
+        event = event_pb2.Event.FromString(payload or b"")
+        UUID(event.event_id)
+    except (DecodeError, ValueError):
+        return None
+    return event
 
 
 async def _try_lock(connection: psycopg.AsyncConnection[Any]) -> bool:

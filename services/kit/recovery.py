@@ -7,7 +7,7 @@ what of it was applied. So nobody has to know of when the backup was.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import nats.errors
 import psycopg
@@ -23,7 +23,7 @@ from services.kit.convert import to_time
 from services.kit.database import WriteHandle, event_params
 from services.kit.errors import FailedPrecondition, Unavailable
 from services.kit.events import subject_of
-from services.kit.service import StatefulService
+from services.kit.service import StatefulService, TakeBack
 
 log = structlog.get_logger()
 
@@ -58,23 +58,25 @@ class RecoveryConflict(FailedPrecondition):
 
     reason = "RECOVERY_CONFLICT"
 
-    def __init__(self, service: str, event: event_pb2.Event) -> None:
+    def __init__(self, event: event_pb2.Event) -> None:
         super().__init__(
-            f"What the {service} service did since it was restored stands against event {event.event_id}: restore it "
-            "again, and recover it before anything else is done with it.",
-            service=service,
+            f"What the {event.source_service} service did since it was restored stands against event {event.event_id}: "
+            "restore it again, and recover it before anything else is done with it.",
+            service=event.source_service,
             event_id=event.event_id,
             subject=subject_of(event),
         )
 
 
-async def recover(service: StatefulService) -> tuple[int, int]:
-    """Take back what the service has lost; how many events of its own, and how many streams it reads anew."""
+async def recover(service: StatefulService, since: datetime | None = None) -> tuple[int, int]:
+    """Take back what the service has lost; how many events of its own, and how many streams it reads anew.
+
+    Of its own stream, only what it holds `since` a time is looked at, if one is given.
+    """
     taken = 0
     try:
-        if service.take_back:
-            async for events in _own_events(service):
-                taken += await _take_back(service, events)
+        async for events in _own_events(service, since):
+            taken += await _take_back(service, events)
         for consumer in service.consumers:
             # Its own loop finds it gone, and makes it again from the stream's beginning.
             await _forget(service, consumer.stream, consumer.name)
@@ -84,13 +86,16 @@ async def recover(service: StatefulService) -> tuple[int, int]:
     return taken, len(service.consumers)
 
 
-async def _own_events(service: StatefulService) -> AsyncIterator[list[event_pb2.Event]]:
+async def _own_events(service: StatefulService, since: datetime | None) -> AsyncIterator[list[event_pb2.Event]]:
     """What the service's stream holds, oldest first, in batches."""
     name = f"DSM_{service.name.upper()}"
     await service.stream.ensure(name)
     js = service.stream.context
     config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, inactive_threshold=_IDLE_SECONDS
+        deliver_policy=DeliverPolicy.BY_START_TIME if since else DeliverPolicy.ALL,
+        opt_start_time=since,
+        ack_policy=AckPolicy.NONE,
+        inactive_threshold=_IDLE_SECONDS,
     )
     made = await js.add_consumer(name, config)
     pull = await js.pull_subscribe_bind(consumer=made.name, stream=name)
@@ -118,20 +123,20 @@ async def _take_back(service: StatefulService, events: Sequence[event_pb2.Event]
     async with service.database.write(keyed=False) as tx:
         ids = set(await tx.all(_LOST, {"ids": list(by_id)}, row=scalar_row))
         lost = [event for event_id, event in by_id.items() if event_id in ids]
-        for event in lost:
-            await _apply(service, tx, event)
+        if service.take_back:
+            for event in lost:
+                await _apply(service.take_back, tx, event)
         if lost:
             await tx.execute(_KEEP, event_params(lost))
     return len(lost)
 
 
-async def _apply(service: StatefulService, tx: WriteHandle, event: event_pb2.Event) -> None:
-    assert service.take_back
+async def _apply(take_back: TakeBack, tx: WriteHandle, event: event_pb2.Event) -> None:
     try:
-        await service.take_back(tx, event)
+        await take_back(tx, event)
     except psycopg.IntegrityError as error:
-        log.warning("recovery.conflict", service=service.name, event_id=event.event_id, error=str(error))
-        raise RecoveryConflict(service.name, event) from error
+        log.warning("recovery.conflict", event_id=event.event_id, error=str(error))
+        raise RecoveryConflict(event) from error
 
 
 async def _forget(service: StatefulService, stream: str, consumer: str) -> None:

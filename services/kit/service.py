@@ -133,10 +133,10 @@ class StatefulService(Service):
             credentials=settings.nats_credentials_file,
         )
         self.files += [files] if files else []
-        self.relay = Relay(self._database, self.stream)
+        self.relay = Relay(self._database, self.stream, settings.retention_hours)
         self.watch = Watch(self._database, settings.retention_hours)
         self.consumers: list[Consumer] = []
-        # What Recover does with the service's own events; without it, what was lost stays lost.
+        # What Recover does with the service's own events; without it they are known again, and have no effect.
         self.take_back: TakeBack | None = None
         self.sagas = Sagas(self._database, lease_seconds=settings.saga_lease_seconds)
         self.not_ready = ["The database has not answered yet."]

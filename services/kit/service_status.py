@@ -65,6 +65,11 @@ async def service_status(service: Service) -> pb.ServiceStatus:
             # Seen just now, before the service itself noticed.
             status.ready = False
             status.not_ready_reasons.append(DatabaseUnavailable(service.name).message)
+        if service.relay.outrun:
+            status.degraded_reasons.append(
+                "Its event stream holds what its database does not know: if that was restored from a backup, "
+                f"run `dsm recover {service.name}`."
+            )
         with suppress(DsmError):
             status.event_stream.CopyFrom(await _event_stream(service))
             if not status.event_stream.connected:

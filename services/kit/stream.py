@@ -88,6 +88,14 @@ class Stream:
         except NotFoundError:
             return None
 
+    async def last(self, stream: str) -> bytes | None:
+        """The newest message; None if the stream is not there or empty."""
+        try:
+            state = (await self.context.stream_info(stream)).state
+            return (await self.context.get_msg(stream, seq=state.last_seq)).data if state.messages else None
+        except NotFoundError:
+            return None
+
     async def close(self) -> None:
         """Close the connection; what was not acknowledged is published again by the next relay."""
         if self._connecting:

