@@ -22,7 +22,7 @@ DECISION_SECONDS = Histogram(
     ["mode"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-DEGRADED = Counter("dsm_decisions_degraded", "Decisions made without something that they look at.", ["without"])
+DEGRADED = Counter("dsm_decisions_degraded", "Decisions made without something that they look at.", ["missing"])
 ACTIONS = Counter("dsm_actions", "Actions of decisions, each time that one was tried.", ["kind", "state"])
 SCHEDULED_RUNS = Counter("dsm_schedule_runs", "Runs by schedule that this process began.", ["kind", "outcome"])
 SCHEDULED_SUCCESS = Gauge(
