@@ -62,8 +62,10 @@ check-clients: $(VENV)/.dev ## Check gen/typescript: up to date, type-checks, ca
 	@$(BIN)/python -m scripts.clients --check
 	$(BIN)/pytest tests/clients/typescript.py $(ARGS)
 
-docs: $(VENV)/.dev ## Write the tables of docs/configuring.md from the settings
+docs: $(VENV)/.dev ## Write the tables of settings and metrics in docs/, and the Grafana dashboards
 	@$(BIN)/python -m scripts.configuration
+	@$(BIN)/python -m scripts.metrics
+	@$(BIN)/python -m scripts.dashboards
 
 # --- image and chart --------------------------------------------------------------------------
 
