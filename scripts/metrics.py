@@ -32,6 +32,11 @@ class Metric:
         """The names under which it is asked for."""
         return tuple(self.name + suffix for suffix in _SUFFIXES[self.kind])
 
+    @property
+    def shown(self) -> str:
+        """The name that it goes by."""
+        return self.name if self.kind == "histogram" else self.series[0]
+
 
 def declared() -> list[Metric]:
     """Every metric that some process of DSM has, by name."""
@@ -59,8 +64,7 @@ def document(text: str) -> str:
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     rows = "".join(
-        f"| `{metric.series[0]}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help} |\n"
-        for metric in declared()
+        f"| `{metric.shown}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help} |\n" for metric in declared()
     )
     return f"{before}{BEGIN}\n| metric | kind | labels | what |\n|---|---|---|---|\n{rows}\n{END}{after}"
 
