@@ -33,7 +33,8 @@ from tests.contract.methods import METHODS, short
 from tests.contract.samples import sample
 from tests.contract.samples.scene import Scene
 from tests.faults.arena import Arena
-from tests.faults.deliveries import agreed, settled, started
+from tests.faults.deliveries.work import agreed, started
+from tests.faults.healing import settled
 from tests.harness import STATEFUL
 from tests.service.sprint.sprints import MONDAY, make
 

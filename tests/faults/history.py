@@ -116,8 +116,12 @@ class History:
         """Acknowledged calls per second, from the first asked to the last told."""
         if not self.entries:
             return 0.0
-        span = max(entry.told for entry in self.entries) - min(entry.asked for entry in self.entries)
-        return self.count("ok") / span if span > 0 else 0.0
+        return self.rate(min(entry.asked for entry in self.entries), max(entry.told for entry in self.entries))
+
+    def rate(self, since: float, until: float) -> float:
+        """Calls acknowledged per second between two moments of the history."""
+        acknowledged = sum(entry.outcome == "ok" and since <= entry.told <= until for entry in self.entries)
+        return acknowledged / (until - since) if until > since else 0.0
 
     def about(self, *words: str, limit: int = 40) -> list[str]:
         """The last calls that name one of these words, to tell how it came to something."""

@@ -143,10 +143,10 @@ class Machine:
 
     def replica(self, service: str, **settings: str) -> Replica:
         """One more process of a service, whose settings may differ; nobody starts it again when it dies."""
-        port = choose_port(0, 0)
+        port = settings.setdefault("DSM_PORT", str(choose_port(0, 0)))
         log = self.folder / "logs" / f"{service}-replica-{len(self.replicas)}.log"
         command = [sys.executable, "-m", "services.cli", "serve", service]
-        environ = self.environ(DSM_PORT=str(port), **settings)
+        environ = self.environ(**settings)
         process = spawn(command, log_file=log, on_parent_death=signal.SIGKILL, env=environ)
         replica = Replica(service, f"{LOOPBACK}:{port}", process, log)
         self.replicas.append(replica)

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.faults import contention, deliveries
+from tests.faults import contention
 from tests.faults.arena import FULL, Arena, only_full, seeded
+from tests.faults.deliveries import creations, order, repetition
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
@@ -39,7 +40,7 @@ async def test_events_told_after_the_commit_are_lost(arena: Arena) -> None:
     rng = seeded("control-outbox")
     async with without(arena, "outbox", "backlog"):
         lives = ["outbox.before-publish=kill@60"]
-        await found(deliveries.creates_while_dying(arena, rng, 60, lives), "was never told")
+        await found(creations.creates_while_dying(arena, rng, 60, lives), "was never told")
 
 
 async def test_without_the_inbox_a_redelivery_has_a_second_effect(arena: Arena) -> None:
@@ -47,16 +48,16 @@ async def test_without_the_inbox_a_redelivery_has_a_second_effect(arena: Arena) 
     async with without(arena, "inbox", "sprint"):
         if FULL:
             await found(
-                deliveries.reports_while_dying(arena, rng, 60, ["inbox.before-ack=kill@1"] * 4), "has 2 effects"
+                repetition.reports_while_dying(arena, rng, 60, ["inbox.before-ack=kill@1"] * 4), "has 2 effects"
             )
-        await found(deliveries.delivered_often(arena, rng, 60, times=3), "effects")
+        await found(repetition.delivered_often(arena, rng, 60, times=3), "effects")
 
 
 @only_full
 async def test_without_the_versions_of_tasks_a_late_message_takes_them_back(arena: Arena) -> None:
     rng = seeded("control-order")
     async with without(arena, "order", "backlog"):
-        await found(deliveries.progress_reordered(arena, rng, 300, tasks=10), "back to")
+        await found(order.progress_reordered(arena, rng, 300, tasks=10), "back to")
 
 
 async def test_without_the_version_check_updates_are_lost(arena: Arena) -> None:
@@ -68,7 +69,7 @@ async def test_without_the_version_check_updates_are_lost(arena: Arena) -> None:
 async def test_without_the_relays_lock_a_stalled_one_tells_old_news(arena: Arena) -> None:
     rng = seeded("control-relay-lock")
     async with without(arena, "relay-lock", "backlog"):
-        await found(deliveries.relay_stalled(arena, rng, 100, seconds=1.5), "was told in the order")
+        await found(order.relay_stalled(arena, rng, 100, seconds=1.5), "was told in the order")
 
 
 @only_full

@@ -12,15 +12,18 @@ import pytest
 from dsm.backlog.v1 import backlog_service_pb2 as backlog
 from dsm.backlog.v1 import task_pb2
 
-from tests.faults.arena import count, only_full
+from services.cli.names import SERVICES
+from tests.faults.arena import count, only_full, seeded
+from tests.faults.fleet import PROCESSES, fleet_of
 from tests.faults.flows import Scene, make_scene
-from tests.faults.healing import quiet
+from tests.faults.healing import Healing, healed, quiet
 from tests.faults.history import History
-from tests.faults.invariants import Verdict, judge_effects, judge_events
+from tests.faults.invariants import Verdict, judge, judge_effects, judge_events
+from tests.faults.load import make_fault_stage, under_load
 from tests.faults.machine import Machine, Replica
 from tests.harness import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
 _RELAYS = """
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = 6583149
@@ -28,6 +31,8 @@ _RELAYS = """
 """
 # A relay that hangs keeps its lock for so long, and a little.
 HAND_OVER_SECONDS = 25.0
+# How many processes die, of twelve.
+KILLS = 12
 
 
 @pytest.fixture
@@ -73,6 +78,24 @@ async def test_another_replica_publishes_when_the_one_that_did_is_gone(
     await scene.send("CreateTask", _task(scene))
     await _hand_back(machine, replica)
     await _whole(machine, history)
+
+
+@only_full
+async def test_random_kills_of_one_of_two_replicas_lose_nothing(machine: Machine, tmp_path: Path) -> None:
+    rng = seeded("kills-of-replicas")
+    seed = rng.randrange(10**6)
+    healings: list[Healing] = []
+    async with fleet_of(machine) as fleet:
+        stage = await make_fault_stage(fleet, History(tmp_path, "kills-of-replicas", seed), seed)
+
+        async def strike() -> None:
+            for _ in range(KILLS):
+                await asyncio.sleep(rng.uniform(1, 4))
+                await fleet.restart(rng.choice(SERVICES), rng.randrange(PROCESSES), signal.SIGKILL)
+                healings.append(await healed(fleet))
+
+        await under_load(stage, strike, seed=seed)
+        (await judge(stage, healings=healings)).passed("random kills of one of two replicas")
 
 
 def _task(scene: Scene) -> backlog.CreateTaskRequest:
