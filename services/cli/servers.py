@@ -36,10 +36,11 @@ class Servers:
 
 @contextmanager
 def running(
-    folder: Path, environ: Mapping[str, str], *, postgres_url: str = "", nats_url: str = ""
+    folder: Path, environ: Mapping[str, str], *, postgres_url: str = "", nats_url: str = "", port: int | None = None
 ) -> Iterator[Servers]:
     """Servers with a database for each service that needs one. Enter it in the main thread.
 
+    `port`: None = the embedded ones are at their usual ports if those are free, else at any; 0 = at any.
     A service whose DSM_<SERVICE>_DATABASE_URL is set uses that; the others get a database `dsm_<service>` on the
     server at `postgres_url`, or on an embedded one. Raises StackError and CliError.
     """
@@ -48,10 +49,10 @@ def running(
     with ExitStack() as cleanup:
         postgres = nats = None
         if without and not postgres_url:
-            postgres = Postgres.start(folder / "postgres")
+            postgres = Postgres.start(folder / "postgres", port)
             cleanup.callback(postgres.stop)
         if not nats_url:
-            nats = NatsServer.start(folder / "nats")
+            nats = NatsServer.start(folder / "nats", port, monitor_port=port)
             cleanup.callback(nats.stop)
         base = postgres.url() if postgres else postgres_url
         if postgres:

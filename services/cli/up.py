@@ -47,7 +47,12 @@ def up(
     data: DataOption = None,
     port: Annotated[
         int | None,
-        typer.Option(envvar="DSM_PORT", min=0, max=65535, help="Port of gRPC; with --processes, of the first service."),
+        typer.Option(
+            envvar="DSM_PORT",
+            min=0,
+            max=65535,
+            help="Port of gRPC; with --processes, of the first service. 0 = any free ones, for all that is started.",
+        ),
     ] = None,
     metrics_port: Annotated[
         int | None,
@@ -79,8 +84,10 @@ def up(
         write_state(folder, {}, {})  # From here on `dsm down` finds us.
         cleanup.callback(remove_state, folder)
         imports = _start_imports(folder, processes)
+        # Who wants any port wants to meet nobody: not at the servers' usual ports either, whenever those are free.
+        any_port = 0 if port == 0 else None
         started = cleanup.enter_context(
-            servers.running(folder, os.environ, postgres_url=postgres_url, nats_url=nats_url)
+            servers.running(folder, os.environ, postgres_url=postgres_url, nats_url=nats_url, port=any_port)
         )
         upgrade_all(started.database_urls, [level(*item) for item in started.database_urls.items()])
         imports.join()
