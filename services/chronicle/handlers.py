@@ -1,7 +1,7 @@
 """Answers ChronicleService."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from services.chronicle.domain.impact import DEFAULT_DAYS, MOST_DETAILS, Impact,
 from services.chronicle.domain.impediments import MOST_IDS, analyse
 from services.chronicle.domain.notes import update_action_item
 from services.chronicle.domain.patterns import Patterns
-from services.chronicle.domain.similarity import DEFAULT_RESULTS, DEFAULT_THRESHOLD, compare
+from services.chronicle.domain.similarity import DEFAULT_RESULTS, DEFAULT_THRESHOLD, History, compare
 from services.chronicle.domain.summary import summarize
 from services.chronicle.domain.velocity import velocity_of
 from services.chronicle.store import decisions as decision_store
@@ -214,8 +214,11 @@ class ChronicleHandlers(ChronicleServiceServicer):
         threshold = request.similarity_threshold if request.HasField("similarity_threshold") else DEFAULT_THRESHOLD
         limit = request.max_results or DEFAULT_RESULTS
         found, compared = compare(figures or Figures(), candidates, threshold, limit)
+        histories = await self._histories([each.candidate.project_id for each in found], request.max_sprints)
         return pb.FindSimilarProjectsResponse(
-            similar_projects=analytics.encode_resemblances(found), projects_compared=compared, embedding_model=model
+            similar_projects=analytics.encode_resemblances(found, histories),
+            projects_compared=compared,
+            embedding_model=model,
         )
 
     async def GetDecisionImpact(
@@ -254,6 +257,19 @@ class ChronicleHandlers(ChronicleServiceServicer):
         found = await note_store.page(self._db.read, params | _after(page, "after_time", "after_id"))
         kept, token = page.cut(found, lambda note: (note.create_time, note.note_id))
         return pb.ListNotesResponse(notes=[notes.encode(note) for note in kept], next_page_token=token)
+
+    async def _histories(self, project_ids: Sequence[str], sprints: int) -> dict[str, History]:
+        """So many of the newest closed sprints of some projects, each with its action items; nothing for none."""
+        wanted = project_ids if sprints else ()
+        found = await asyncio.gather(*(self._history(project_id, sprints) for project_id in wanted))
+        return dict(zip(wanted, found, strict=True))
+
+    async def _history(self, project_id: str, sprints: int) -> History:
+        closed, items = await asyncio.gather(
+            velocity_store.closed_sprints(self._db.read, project_id, sprints),
+            pattern_store.common_items(self._db.read, project_id, _COMMON_ITEMS),
+        )
+        return History(tuple(closed), tuple(items))
 
     async def _figures(self, project_id: str) -> Figures:
         """A project's figures; none yet if only its impediments are known, ProjectNotFound if nothing is."""

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 from dsm.backlog.v1 import backlog_service_pb2, backlog_service_pb2_grpc
-from dsm.chronicle.v1 import analytics_pb2, chronicle_service_pb2, chronicle_service_pb2_grpc
+from dsm.chronicle.v1 import chronicle_service_pb2, chronicle_service_pb2_grpc
 from dsm.orchestrator.v1 import impact_pb2
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.project.v1 import project_pb2, project_service_pb2, project_service_pb2_grpc
@@ -229,21 +229,20 @@ class Observer:
         try:
             async with asyncio.timeout(SIMILAR_SECONDS):
                 request = chronicle_service_pb2.FindSimilarProjectsRequest(
-                    reference_project_id=project_id, similarity_threshold=threshold, max_results=limit
+                    reference_project_id=project_id,
+                    similarity_threshold=threshold,
+                    max_results=limit,
+                    max_sprints=HISTORY_SPRINTS,
                 )
                 answer = await self._recorded(
                     self._chronicles.FindSimilarProjects, request, chronicle_service_pb2.FindSimilarProjectsResponse
                 )
-                found = await asyncio.gather(*map(self._with_history, answer.similar_projects))
-                return Comparison(tuple(found), answer.projects_compared, answer.embedding_model)
+                found = tuple(map(neighbours.to_similar, answer.similar_projects))
+                return Comparison(found, answer.projects_compared, answer.embedding_model)
         except TimeoutError:
             raise DependencyUnavailable(
                 self._chronicle.name, "FindSimilarProjects", self._chronicle.breaker_state
             ) from None
-
-    async def _with_history(self, found: analytics_pb2.SimilarProject) -> SimilarProject:
-        velocity, patterns = await asyncio.gather(self._velocity(found.project_id), self._patterns(found.project_id))
-        return neighbours.to_similar(found, velocity.velocity, patterns.patterns)
 
     async def _patterns(self, project_id: str) -> chronicle_service_pb2.GetProjectPatternsResponse:
         request = chronicle_service_pb2.GetProjectPatternsRequest(project_id=project_id)

@@ -1,6 +1,6 @@
 """What analytics found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from dsm.chronicle.v1 import analytics_pb2 as pb
@@ -10,12 +10,13 @@ from dsm.orchestrator.v1.decision_pb2 import DecisionSource
 from dsm.orchestrator.v1.insight_pb2 import ScorePart
 from google.protobuf.duration_pb2 import Duration
 
+from services.chronicle.convert import velocity
 from services.chronicle.domain import impact as impacts
 from services.chronicle.domain import impediments, patterns, summary
 from services.chronicle.domain.impact import Detail, Impact, Interval, Outcomes, improvement_percent, mean_interval
 from services.chronicle.domain.impediments import Analysis, Group
-from services.chronicle.domain.patterns import Patterns
-from services.chronicle.domain.similarity import Resemblance
+from services.chronicle.domain.patterns import CommonItem, Patterns
+from services.chronicle.domain.similarity import History, Resemblance
 from services.chronicle.domain.summary import Summary
 from services.kit.convert import from_date, from_time
 
@@ -46,10 +47,7 @@ def encode_patterns(project_id: str, found: Patterns) -> pb.ProjectPatterns:
         daily_scrum_count=found.figures.reports,
         retrospective_count=found.figures.retrospectives,
         total_tasks_completed_in_daily_scrums=found.cycle.completed,
-        common_retrospective_action_items=[
-            pb.ActionItemCount(description=item.description, count=item.count, open_count=item.open_count)
-            for item in found.items
-        ],
+        common_retrospective_action_items=_encode_items(found.items),
         patterns_analysis_summary=patterns.describe(found),
         typical_completion_rate=found.closed.typical_rate,
         average_completion_rate=found.closed.average_rate,
@@ -78,8 +76,9 @@ def encode_impediments(project_id: str, found: Analysis) -> pb.ImpedimentAnalysi
     )
 
 
-def encode_resemblances(found: Sequence[Resemblance]) -> list[pb.SimilarProject]:
-    """Similar projects with what their scores are made of."""
+def encode_resemblances(found: Sequence[Resemblance], histories: Mapping[str, History]) -> list[pb.SimilarProject]:
+    """Similar projects with what their scores are made of, and their histories as far as these were asked for."""
+    told = [(each, histories.get(each.candidate.project_id, History())) for each in found]
     return [
         pb.SimilarProject(
             project_id=each.candidate.project_id,
@@ -90,9 +89,15 @@ def encode_resemblances(found: Sequence[Resemblance]) -> list[pb.SimilarProject]
             ],
             closed_sprints=each.candidate.figures.closed_sprints,
             completion_rate=each.candidate.figures.completion_rate,
+            sprints=map(velocity.encode_sprint, history.sprints),
+            common_retrospective_action_items=_encode_items(history.items),
         )
-        for each in found
+        for each, history in told
     ]
+
+
+def _encode_items(items: Iterable[CommonItem]) -> list[pb.ActionItemCount]:
+    return [pb.ActionItemCount(description=i.description, count=i.count, open_count=i.open_count) for i in items]
 
 
 def encode_impact(project_id: str, found: Impact) -> impact_pb2.DecisionImpact:

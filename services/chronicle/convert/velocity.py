@@ -11,7 +11,7 @@ def encode(project_id: str, velocity: Velocity) -> pb.Velocity:
     """The velocity as sent; what is not known is left out."""
     return pb.Velocity(
         project_id=project_id,
-        velocity_trend_data=[_encode_sprint(sprint) for sprint in velocity.sprints],
+        velocity_trend_data=[encode_sprint(sprint) for sprint in velocity.sprints],
         average_velocity=velocity.average_tasks,
         average_velocity_points=velocity.average_points,
         spread_tasks=velocity.spread_tasks,
@@ -23,7 +23,8 @@ def encode(project_id: str, velocity: Velocity) -> pb.Velocity:
     )
 
 
-def _encode_sprint(sprint: SprintVelocity) -> pb.SprintVelocity:
+def encode_sprint(sprint: SprintVelocity) -> pb.SprintVelocity:
+    """What one sprint planned and completed."""
     return pb.SprintVelocity(
         sprint_id=sprint.sprint_id,
         sprint_name=sprint.sprint_name,

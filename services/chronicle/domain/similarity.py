@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.chronicle.domain.figures import Figures
+from services.chronicle.domain.patterns import CommonItem
+from services.chronicle.domain.velocity import SprintVelocity
 
 DEFAULT_THRESHOLD = 0.7
 DEFAULT_RESULTS = 10
@@ -53,6 +55,14 @@ class Resemblance:
     candidate: Candidate
     score: float
     parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is told of a similar project: its newest closed sprints, oldest first, and its frequent action items."""
+
+    sprints: tuple[SprintVelocity, ...] = ()
+    items: tuple[CommonItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

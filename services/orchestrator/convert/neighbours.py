@@ -67,22 +67,23 @@ def to_open_sprint(sprint: sprint_pb2.Sprint) -> OpenSprint:
 def to_velocity(velocity: analytics_pb2.Velocity) -> Velocity:
     """The closed sprints that the chronicle knows."""
     return Velocity(
-        sprints=tuple(
-            ClosedSprint(
-                sprint_id=sprint.sprint_id,
-                start=to_date(sprint.start_date, ""),
-                end=to_date(sprint.end_date, ""),
-                completed_tasks=sprint.completed_tasks,
-                completed_points=sprint.completed_points,
-                completion_rate=optional(sprint, "completion_rate"),
-                planned_tasks=optional(sprint, "planned_tasks"),
-                planned_points=optional(sprint, "planned_points"),
-                person_days=optional(sprint, "capacity_person_days"),
-            )
-            for sprint in velocity.velocity_trend_data
-        ),
+        sprints=tuple(map(_to_closed, velocity.velocity_trend_data)),
         trend=_to_trend(velocity.trend),
         points_per_person_day=optional(velocity, "points_per_person_day"),
+    )
+
+
+def _to_closed(sprint: analytics_pb2.SprintVelocity) -> ClosedSprint:
+    return ClosedSprint(
+        sprint_id=sprint.sprint_id,
+        start=to_date(sprint.start_date, ""),
+        end=to_date(sprint.end_date, ""),
+        completed_tasks=sprint.completed_tasks,
+        completed_points=sprint.completed_points,
+        completion_rate=optional(sprint, "completion_rate"),
+        planned_tasks=optional(sprint, "planned_tasks"),
+        planned_points=optional(sprint, "planned_points"),
+        person_days=optional(sprint, "capacity_person_days"),
     )
 
 
@@ -96,20 +97,17 @@ def to_newest(notes: analytics_pb2.ProjectPatterns | analytics_pb2.MetricsSummar
     return to_time(notes.last_note_time) if notes.HasField("last_note_time") else None
 
 
-def to_similar(
-    found: analytics_pb2.SimilarProject, velocity: analytics_pb2.Velocity, patterns: analytics_pb2.ProjectPatterns
-) -> SimilarProject:
+def to_similar(found: analytics_pb2.SimilarProject) -> SimilarProject:
     """A similar project with its closed sprints and what recurs in its retrospectives."""
-    sprints = velocity.velocity_trend_data
     return SimilarProject(
         project_id=found.project_id,
         similarity=found.similarity_score,
         parts=tuple(ScorePart(p.name, p.score, p.weight, p.explanation) for p in found.score_parts),
         closed_sprints=found.closed_sprints,
         completion_rate=optional(found, "completion_rate"),
-        team_size=sprints[-1].team_size if sprints else 0,
-        sprints=to_velocity(velocity).sprints,
-        lessons=tuple(item.description for item in patterns.common_retrospective_action_items),
+        team_size=found.sprints[-1].team_size if found.sprints else 0,
+        sprints=tuple(map(_to_closed, found.sprints)),
+        lessons=tuple(item.description for item in found.common_retrospective_action_items),
     )
 
 

@@ -565,6 +565,14 @@ async def test_projects_where_the_like_happened_are_found_by_their_figures(stub:
     assert by_id[other].similarity_score < 0.6
     for each in by_id.values():
         assert each.similarity_score == pytest.approx(sum(part.weight * part.score for part in each.score_parts))
+    assert not any(found.sprints or found.common_retrospective_action_items for found in answer.similar_projects)
+    request.max_sprints = 2
+    for found in (await stub.FindSimilarProjects(request)).similar_projects:
+        known = await stub.GetVelocity(pb.GetVelocityRequest(project_id=found.project_id, max_sprints=2))
+        assert list(found.sprints) == list(known.velocity.velocity_trend_data)
+        patterns = (await stub.GetProjectPatterns(pb.GetProjectPatternsRequest(project_id=found.project_id))).patterns
+        items = found.common_retrospective_action_items
+        assert list(items) == list(patterns.common_retrospective_action_items)
     default = await stub.FindSimilarProjects(pb.FindSimilarProjectsRequest(reference_project_id=one, max_results=1))
     assert len(default.similar_projects) == 1
     assert default.similar_projects[0].similarity_score >= 0.7

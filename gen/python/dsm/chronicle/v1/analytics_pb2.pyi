@@ -566,6 +566,8 @@ class SimilarProject(_message.Message):
     SCORE_PARTS_FIELD_NUMBER: _builtins.int
     CLOSED_SPRINTS_FIELD_NUMBER: _builtins.int
     COMPLETION_RATE_FIELD_NUMBER: _builtins.int
+    SPRINTS_FIELD_NUMBER: _builtins.int
+    COMMON_RETROSPECTIVE_ACTION_ITEMS_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """The project."""
     similarity_score: _builtins.float
@@ -580,6 +582,14 @@ class SimilarProject(_message.Message):
         known for both projects is left out and its weight shared among the others.
         """
 
+    @_builtins.property
+    def sprints(self) -> _containers.RepeatedCompositeFieldContainer[Global___SprintVelocity]:
+        """Its newest closed sprints, oldest first, as many as were asked for."""
+
+    @_builtins.property
+    def common_retrospective_action_items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActionItemCount]:
+        """Its most frequent action items, most frequent first, at most 20; empty also if no sprints were asked for."""
+
     def __init__(
         self,
         *,
@@ -588,10 +598,12 @@ class SimilarProject(_message.Message):
         score_parts: _abc.Iterable[_insight_pb2.ScorePart] | None = ...,
         closed_sprints: _builtins.int = ...,
         completion_rate: _builtins.float | None = ...,
+        sprints: _abc.Iterable[Global___SprintVelocity] | None = ...,
+        common_retrospective_action_items: _abc.Iterable[Global___ActionItemCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_completion_rate", b"_completion_rate", "completion_rate", b"completion_rate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_rate", b"_completion_rate", "closed_sprints", b"closed_sprints", "completion_rate", b"completion_rate", "project_id", b"project_id", "score_parts", b"score_parts", "similarity_score", b"similarity_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completion_rate", b"_completion_rate", "closed_sprints", b"closed_sprints", "common_retrospective_action_items", b"common_retrospective_action_items", "completion_rate", b"completion_rate", "project_id", b"project_id", "score_parts", b"score_parts", "similarity_score", b"similarity_score", "sprints", b"sprints"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completion_rate: _TypeAlias = _typing.Literal["completion_rate"]  # noqa: Y015
     _WhichOneofArgType__completion_rate: _TypeAlias = _typing.Literal["_completion_rate", b"_completion_rate"]  # noqa: Y015

@@ -832,22 +832,28 @@ class FindSimilarProjectsRequest(_message.Message):
     REFERENCE_PROJECT_ID_FIELD_NUMBER: _builtins.int
     SIMILARITY_THRESHOLD_FIELD_NUMBER: _builtins.int
     MAX_RESULTS_FIELD_NUMBER: _builtins.int
+    MAX_SPRINTS_FIELD_NUMBER: _builtins.int
     reference_project_id: _builtins.str
     """The project to compare the others with."""
     similarity_threshold: _builtins.float
     """Least similarity, 0 to 1; absent = 0.7."""
     max_results: _builtins.int
     """Most projects to return, 1 to 50; 0 = 10."""
+    max_sprints: _builtins.int
+    """Newest closed sprints of each project to return with it, and its most frequent action items, at most 50; 0 = none
+    of either.
+    """
     def __init__(
         self,
         *,
         reference_project_id: _builtins.str = ...,
         similarity_threshold: _builtins.float | None = ...,
         max_results: _builtins.int = ...,
+        max_sprints: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_similarity_threshold", b"_similarity_threshold", "similarity_threshold", b"similarity_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity_threshold", b"_similarity_threshold", "max_results", b"max_results", "reference_project_id", b"reference_project_id", "similarity_threshold", b"similarity_threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity_threshold", b"_similarity_threshold", "max_results", b"max_results", "max_sprints", b"max_sprints", "reference_project_id", b"reference_project_id", "similarity_threshold", b"similarity_threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__similarity_threshold: _TypeAlias = _typing.Literal["similarity_threshold"]  # noqa: Y015
     _WhichOneofArgType__similarity_threshold: _TypeAlias = _typing.Literal["_similarity_threshold", b"_similarity_threshold"]  # noqa: Y015

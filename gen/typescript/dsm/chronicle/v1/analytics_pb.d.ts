@@ -617,6 +617,20 @@ export declare type SimilarProject = Message<"dsm.chronicle.v1.SimilarProject"> 
    * @generated from field: optional double completion_rate = 5;
    */
   completionRate?: number | undefined;
+
+  /**
+   * Its newest closed sprints, oldest first, as many as were asked for.
+   *
+   * @generated from field: repeated dsm.chronicle.v1.SprintVelocity sprints = 6;
+   */
+  sprints: SprintVelocity[];
+
+  /**
+   * Its most frequent action items, most frequent first, at most 20; empty also if no sprints were asked for.
+   *
+   * @generated from field: repeated dsm.chronicle.v1.ActionItemCount common_retrospective_action_items = 7;
+   */
+  commonRetrospectiveActionItems: ActionItemCount[];
 };
 
 /**

@@ -866,6 +866,14 @@ export declare type FindSimilarProjectsRequest = Message<"dsm.chronicle.v1.FindS
    * @generated from field: int32 max_results = 3;
    */
   maxResults: number;
+
+  /**
+   * Newest closed sprints of each project to return with it, and its most frequent action items, at most 50; 0 = none
+   * of either.
+   *
+   * @generated from field: int32 max_sprints = 4;
+   */
+  maxSprints: number;
 };
 
 /**
