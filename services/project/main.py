@@ -7,6 +7,7 @@ from services.kit.clock import utc_now
 from services.kit.service import StatefulService
 from services.kit.settings import StatefulSettings
 from services.project.handlers import ProjectHandlers
+from services.project.recovery import take_back
 
 NAME = "project"
 
@@ -27,4 +28,5 @@ def build(settings: ProjectSettings) -> StatefulService:
         add_ProjectServiceServicer_to_server,
         handlers,
     )
+    service.take_back = take_back
     return service

@@ -18,6 +18,8 @@ from dsm.backlog.v1 import backlog_service_pb2 as backlog_pb
 from dsm.backlog.v1 import task_pb2
 from dsm.chronicle.v1 import chronicle_service_pb2 as chronicle_pb
 from dsm.chronicle.v1.chronicle_service_pb2_grpc import ChronicleServiceStub
+from dsm.project.v1 import calendar_pb2, project_pb2
+from dsm.project.v1 import project_service_pb2 as project_pb
 from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -239,3 +241,40 @@ async def test_the_chronicle_reads_what_the_others_told_since(restored: Restored
 
     assert await eventually(as_before)
     assert await eventually(lambda: restored.well("chronicle"))
+
+
+async def test_the_project_service_forgets_again_who_was_erased(restored: Restored) -> None:
+    mine = restored.mine
+    restored.back_up("project")
+    left, erased = mine.people
+    changed = project_pb2.Project(project_id=mine.project_id, name="Named anew", working_days=[1, 2, 3, 4])
+    mask = FieldMask(paths=["name", "working_days"])
+    await mine.projects.UpdateProject(project_pb.UpdateProjectRequest(project=changed, update_mask=mask))
+    await mine.projects.AddHoliday(
+        project_pb.AddHolidayRequest(project_id=mine.project_id, date="2025-03-06", name="Company day")
+    )
+    off = calendar_pb2.Pto(employee_id=left, start_date="2025-03-10", end_date="2025-03-11")
+    await mine.projects.AddPto(project_pb.AddPtoRequest(pto=off))
+    await mine.projects.RemoveTeamMember(
+        project_pb.RemoveTeamMemberRequest(project_id=mine.project_id, employee_id=erased)
+    )
+    await mine.projects.ErasePerson(project_pb.ErasePersonRequest(employee_id=erased))
+
+    async def told() -> list[Told]:
+        days = {"project_id": mine.project_id, "start_date": "2025-03-03", "end_date": "2025-03-16"}
+        found = (
+            await mine.projects.GetProject(project_pb.GetProjectRequest(project_id=mine.project_id)),
+            await mine.projects.GetCapacity(project_pb.GetCapacityRequest(**days)),
+            await mine.projects.ListTeamMembers(project_pb.ListTeamMembersRequest(project_id=mine.project_id)),
+            await mine.projects.GetEmployee(project_pb.GetEmployeeRequest(employee_id=erased)),
+        )
+        return [_plain(MessageToDict(it), "updateTime", "eraseTime") for it in found]
+
+    before = await told()
+    await restored.restore("project")
+    # The others' connections to it come back by themselves.
+    assert await eventually(lambda: restored.degraded("project"))
+    assert await told() != before
+    _, answer = await restored.dsm("recover", "project")
+    assert int(answer["event_count"]) == 5
+    assert await told() == before
