@@ -46,10 +46,11 @@ class AdminServiceStub:
     apply none twice. Errors: SERVICE_NOT_FOUND.
     """
     Recover: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RecoverRequest, _admin_service_pb2.RecoverResponse]
-    """Recover brings a service whose database was restored from a backup up to what the streams still hold: the backlog and
-    the sprint service take back from their own stream what they published and have lost (of the others it is only known
+    """Recover brings a service whose database was restored from a backup up to what the streams still hold: project, backlog
+    and sprint service take back from their own stream what they published and have lost (of the others it is only known
     again that it happened), and every service begins to read the events of others anew; what it has applied is not
-    applied again. With nothing lost it changes nothing. Call it before anything else is done with the service. Errors: SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
+    applied again. With nothing lost it changes nothing. Call it before anything else is done with the service. Errors:
+    SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
     """
     Reconcile: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReconcileRequest, _admin_service_pb2.ReconcileResponse]
     """Reconcile compares backlog, sprint and their outboxes task by task and lists every disagreement; none is the rule.
@@ -76,10 +77,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     apply none twice. Errors: SERVICE_NOT_FOUND.
     """
     Recover: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RecoverRequest, _admin_service_pb2.RecoverResponse]  # type: ignore[assignment]
-    """Recover brings a service whose database was restored from a backup up to what the streams still hold: the backlog and
-    the sprint service take back from their own stream what they published and have lost (of the others it is only known
+    """Recover brings a service whose database was restored from a backup up to what the streams still hold: project, backlog
+    and sprint service take back from their own stream what they published and have lost (of the others it is only known
     again that it happened), and every service begins to read the events of others anew; what it has applied is not
-    applied again. With nothing lost it changes nothing. Call it before anything else is done with the service. Errors: SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
+    applied again. With nothing lost it changes nothing. Call it before anything else is done with the service. Errors:
+    SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
     """
     Reconcile: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReconcileRequest, _admin_service_pb2.ReconcileResponse]  # type: ignore[assignment]
     """Reconcile compares backlog, sprint and their outboxes task by task and lists every disagreement; none is the rule.
@@ -127,10 +129,11 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RecoverRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RecoverResponse, _abc.Awaitable[_admin_service_pb2.RecoverResponse]]:
-        """Recover brings a service whose database was restored from a backup up to what the streams still hold: the backlog and
-        the sprint service take back from their own stream what they published and have lost (of the others it is only known
+        """Recover brings a service whose database was restored from a backup up to what the streams still hold: project, backlog
+        and sprint service take back from their own stream what they published and have lost (of the others it is only known
         again that it happened), and every service begins to read the events of others anew; what it has applied is not
-        applied again. With nothing lost it changes nothing. Call it before anything else is done with the service. Errors: SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
+        applied again. With nothing lost it changes nothing. Call it before anything else is done with the service. Errors:
+        SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
         """
 
     @_abc_1.abstractmethod

@@ -501,10 +501,11 @@ export declare const AdminService: GenService<{
     output: typeof ReplayOutboxResponseSchema;
   },
   /**
-   * Recover brings a service whose database was restored from a backup up to what the streams still hold: the backlog and
-   * the sprint service take back from their own stream what they published and have lost (of the others it is only known
+   * Recover brings a service whose database was restored from a backup up to what the streams still hold: project, backlog
+   * and sprint service take back from their own stream what they published and have lost (of the others it is only known
    * again that it happened), and every service begins to read the events of others anew; what it has applied is not
-   * applied again. With nothing lost it changes nothing. Call it before anything else is done with the service. Errors: SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
+   * applied again. With nothing lost it changes nothing. Call it before anything else is done with the service. Errors:
+   * SERVICE_NOT_FOUND, STREAM_UNAVAILABLE, RECOVERY_CONFLICT.
    *
    * @generated from rpc dsm.common.v1.AdminService.Recover
    */
