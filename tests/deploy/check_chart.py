@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 import shlex
+import tarfile
 from functools import cache
 from pathlib import Path
 
@@ -207,3 +208,16 @@ def _is_value(name: str) -> bool:
             return False
         found = found[key]
     return True
+
+
+def test_a_package_holds_what_is_linked(tmp_path: Path) -> None:
+    """The dashboards are in deploy/grafana, for everybody; the chart links to them."""
+    done = helm("package", CHART, "--destination", tmp_path)
+    assert done.returncode == 0, done.stderr
+    [package] = tmp_path.glob("*.tgz")
+    with tarfile.open(package) as archive:
+        packed = set(archive.getnames())
+    dashboards = {f"dsm/files/dashboards/{path.name}" for path in (ROOT / "deploy" / "grafana").glob("*.json")}
+    assert dashboards
+    assert dashboards < packed
+    assert not any(name.startswith("dsm/ci/") for name in packed)
