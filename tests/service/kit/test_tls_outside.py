@@ -19,6 +19,7 @@ from dsm.common.v1 import status_service_pb2
 from dsm.common.v1.status_service_pb2_grpc import StatusServiceStub
 from dsm.sprint.v1 import sprint_pb2
 
+from services.cli.main import app
 from services.kit.database import Database
 from services.kit.errors import DatabaseUnavailable
 from services.kit.settings import StatefulSettings
@@ -29,7 +30,7 @@ from services.local.postgres import SUPERUSER, Postgres
 from services.local.stack import Stack
 from tests.certificates import Authority, Pair
 from tests.harness import SERVICES, World, eventually
-from tests.service.cli.commands import app, invoke
+from tests.service.cli.commands import invoke
 from tests.service.kit.tls_front import TlsFront
 from tests.service.sprint.sprints import make
 
@@ -163,6 +164,12 @@ class SecureWorld(World):
             self._channels[name] = grpc.aio.secure_channel(self.address(name), credentials)
         return self._channels[name]
 
+    def renewed(self) -> bool:
+        """Whether the services call each other with the newest certificate."""
+        newest = self._outside.pair.cert.read_bytes()
+        services = (service for server in self._servers.values() for service in server._services)
+        return all(files.material.chain == newest for service in services for files in service.files)
+
 
 def _nats_tls(pair: Pair, ca: Authority) -> dict[str, object]:
     return {"tls": {"cert_file": str(pair.cert), "key_file": str(pair.key), "ca_file": str(ca.file), "verify": True}}
@@ -200,6 +207,15 @@ async def test_a_sprint_is_planned_with_tls_on_every_line(world: SecureWorld) ->
             status = StatusServiceStub(channel)
             with pytest.raises(grpc.aio.AioRpcError):
                 await status.GetStatus(status_service_pb2.GetStatusRequest(), timeout=3)
+
+
+async def test_certificates_are_renewed_while_sprints_are_planned(outside: Outside, world: SecureWorld) -> None:
+    scenes = [await make(world) for _ in range(9)]
+    for together in (scenes[:3], scenes[3:6], scenes[6:]):
+        planning = [asyncio.create_task(scene.started()) for scene in together]
+        outside.pair.replace(outside.ca.sign())
+        assert all(sprint.state == sprint_pb2.SPRINT_STATE_IN_PROGRESS for sprint in await asyncio.gather(*planning))
+        await eventually(world.renewed)
 
 
 async def test_events_are_followed_over_tls(outside: Outside, world: SecureWorld) -> None:
