@@ -20,10 +20,11 @@ from services.orchestrator.domain.pace import Pace
 from services.orchestrator.domain.situation import LONGEST_SPRINT_WEEKS
 
 # The rules' value stays if it is in the middle of what the next sprint is likely to bring, and else is moved to the
-# nearer end of it: the load where the chance of falling short is MARGIN when a team is given more, 1 - MARGIN when it
-# is given less. These are critical fractiles of the newsvendor (Arrow, Harris & Marschak, Econometrica 19, 1951): more
+# nearer end of it: the load of which the chance of falling short is SAFE when a team is given more, and FULL when it is
+# given less. These are critical fractiles of the newsvendor (Arrow, Harris & Marschak, Econometrica 19, 1951): more
 # work has to be safe, while for a team that is given less, an idle hour counts more than a task that is carried over.
-MARGIN = 0.3
+SAFE = 0.3
+FULL = 0.8
 # Never more than so many times what the team has shown, nor so many times more or less than the rules say.
 STRETCH = 1.5
 REACH = 4.0
@@ -135,7 +136,7 @@ class _Figure:
 def _load(case: Case, decision: Decision, figure: _Figure) -> list[Adjustment]:
     """What the team can take: its pace times this sprint's person-days (PTO and holidays taken off).
 
-    load = min(max(low, rules' value), high), low and high the MARGIN and 1 - MARGIN quantiles of pace x person-days:
+    load = min(max(low, rules' value), high), low and high the SAFE and FULL quantiles of pace x person-days:
     the pace of past sprints is 'yesterday's weather' (Beck & Fowler, Planning Extreme Programming, 2001), its scaling
     by the days is capacity-driven planning (Cohn, Agile Estimating and Planning, 2005, chapter 14); see `pace`. Added
     to a limit of points is half a task, because the first task that does not fit ends the choice, which leaves half a
@@ -144,7 +145,7 @@ def _load(case: Case, decision: Decision, figure: _Figure) -> list[Adjustment]:
     exposure = case.exposure(decision.sprint_duration_weeks)
     if not exposure or not _outcomes(case) or not figure.original:
         return []
-    low, usual, high = (figure.pace.quantile(c) * exposure / figure.of_pace for c in (MARGIN, 0.5, 1 - MARGIN))
+    low, usual, high = (figure.pace.quantile(c) * exposure / figure.of_pace for c in (SAFE, 0.5, FULL))
     can = min(max(low, figure.original), high)
     half = case.mean_points / 2 if figure.kind is AdjustmentKind.POINTS else 0.0
     if decision.points_to_assign is not None:
@@ -176,7 +177,7 @@ def _duration_from_pace(case: Case, original: int) -> list[Adjustment]:
     if not case.evidence.own_sprints or not case.exposure(original):
         return []
     pace = case.pace_of_tasks
-    enough = (weeks for weeks in range(1, original) if pace.quantile(MARGIN) * case.exposure(weeks) >= tasks)
+    enough = (weeks for weeks in range(1, original) if pace.quantile(SAFE) * case.exposure(weeks) >= tasks)
     weeks = next(enough, original)
     figure = _Figure(AdjustmentKind.SPRINT_DURATION, "weeks", pace, original, LONGEST_SPRINT_WEEKS)
     rationale = f"At its pace the team needs {weeks} weeks for {tasks} tasks; the rules give them {original}."
