@@ -160,7 +160,8 @@ def _show_adjustments(console: Console, decision: DecisionRecord) -> None:
             # The same sprints and episodes speak for several adjustments.
             if line and line not in told:
                 # What goes on in the next line is as far from the left.
-                console.print(Padding(escape(line.lstrip()), (0, 0, 0, 2 + len(line) - len(line.lstrip()))))
+                indent = 2 + len(line) - len(line.lstrip())
+                console.print(Padding(escape(line.lstrip()), (0, 0, 0, indent), expand=False))
         told.update(lines)
 
 
