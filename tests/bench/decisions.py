@@ -10,7 +10,8 @@ Three measures, each a mean over a team's sprints or a ratio of its sums, then a
 
 Differences are enhanced less rules, team by team, with bootstrap intervals of 95 % over teams. Teams with even seeds
 were used to choose the constants of the decision, those with odd seeds are for reporting (`--set tune|report`).
-The simulator, its distributions and their sources: tests/bench/simulator.py.
+The simulator, its distributions and their sources: tests/bench/simulator.py. What learned strategies add:
+tests/bench/learning.py.
 """
 
 import argparse
@@ -37,7 +38,9 @@ from services.orchestrator.domain.situation import (
     Options,
     Velocity,
     analyze,
+    capacity_of,
 )
+from services.orchestrator.domain.strategy import Strategy
 from tests.bench.simulator import KINDS, SPRINTS, Plan, Result, View, draw, oracle, play
 
 _START = date(2026, 1, 5)
@@ -68,21 +71,25 @@ class Team:
 
 def decide_by_rules(view: View, past: Sequence[Result]) -> Plan:
     """The product's rule-based decision."""
-    rule_based, _ = _decide(view, past, ())
+    rule_based = case_of(view, past).rule_based
     return Plan(rule_based.sprint_duration_weeks, rule_based.tasks_to_assign)
 
 
 class Enhanced:
-    """The product's enhanced decision; counts how often it was another than the rules'."""
+    """The product's enhanced decision, with strategies if there are some; keeps what each was made from."""
 
-    def __init__(self) -> None:
-        self.decisions = self.adjusted = 0
+    def __init__(self, strategies: Sequence[Strategy] = ()) -> None:
+        self._strategies = strategies
+        self.cases: list[Case] = []
+        self.adjusted = self.by_strategy = 0
 
     def __call__(self, view: View, past: Sequence[Result]) -> Plan:
         """Decide on one sprint."""
-        rule_based, final = _decide(view, past, _CONFIG)
-        self.decisions += 1
-        self.adjusted += _figures(final) != _figures(rule_based)
+        case = case_of(view, past, self._strategies)
+        adjustments, final = adjust(case, _CONFIG)
+        self.cases.append(case)
+        self.adjusted += _figures(final) != _figures(case.rule_based)
+        self.by_strategy += any(adjustment.applied and adjustment.strategy_ids for adjustment in adjustments)
         return Plan(final.sprint_duration_weeks, final.tasks_to_assign, final.points_to_assign)
 
 
@@ -90,17 +97,15 @@ def _figures(decision: Decision) -> tuple[int, int, float | None]:
     return decision.tasks_to_assign, decision.sprint_duration_weeks, decision.points_to_assign
 
 
-def _decide(view: View, past: Sequence[Result], config: ModeConfig | tuple[()]) -> tuple[Decision, Decision]:
-    """From what a team could know, by the product's functions, in the order of its pipeline."""
+def case_of(view: View, past: Sequence[Result], strategies: Sequence[Strategy] = ()) -> Case:
+    """What a team could know, by the product's functions, in the order of its pipeline."""
     options = Options(sprint_duration_weeks=view.weeks, max_tasks_per_sprint=view.most_tasks)
     seen = _observe(view, past)
     analysis = analyze(seen)
     rule_based = decide_rule_based(analysis, options)
-    if not isinstance(config, ModeConfig):
-        return rule_based, rule_based
-    evidence = gather(seen, rule_based.start_date, (), (), ())
-    _, final = adjust(Case(rule_based, analysis, options, evidence), config)
-    return rule_based, final
+    capacity = capacity_of(seen, rule_based.start_date, rule_based.sprint_duration_weeks)
+    analysis = replace(analysis, capacity_person_days=capacity)
+    return Case(rule_based, analysis, options, gather(seen, rule_based.start_date, strategies, (), ()))
 
 
 def _observe(view: View, past: Sequence[Result]) -> Observation:
@@ -158,7 +163,7 @@ def live(kind: str, seed: int, sprints: int = SPRINTS) -> Team:
         _ENHANCED: score(play(team, enhanced, sprints)),
         _ORACLE: score(oracle(team, sprints)),
     }
-    share = enhanced.adjusted / enhanced.decisions
+    share = enhanced.adjusted / len(enhanced.cases)
     scores[_ENHANCED] = replace(scores[_ENHANCED], adjusted=share)
     return Team(kind, seed, scores)
 

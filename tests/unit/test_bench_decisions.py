@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.bench import learning
 from tests.bench.decisions import decide_by_rules, interval, live, summarize
+from tests.bench.learning import FIRST_OLDER_SEED, differences, learn_from, teach
 from tests.bench.simulator import KINDS, Plan, draw, oracle, play
 
 
@@ -23,6 +25,7 @@ def test_every_kind_of_team_lives(kind: str) -> None:
     assert [vars(r) for r in play(draw(kind, 3), decide_by_rules, sprints=3)] == [vars(result) for result in results]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.one_of(st.none(), st.floats(1, 200)), st.integers(0, 20))
 def test_a_plan_is_taken_by_rank_within_its_limits(tasks: int, points: float | None, seed: int) -> None:
     team = draw("uneven tasks", seed)
@@ -53,6 +56,19 @@ def test_memory_helps_an_overloaded_team() -> None:
     assert found["completion"]["enhanced"] > found["completion"]["rules"]  # type: ignore[operator]
     assert found["carried"]["enhanced"] < found["carried"]["rules"]  # type: ignore[operator]
     assert all(team.scores["enhanced"].adjusted > 0 for team in teams)
+
+
+def test_what_others_learned_helps_a_team_without_a_past_and_is_not_heard_later() -> None:
+    kind = "underloaded by the rule"
+    lives = [teach(kind, FIRST_OLDER_SEED + number, sprints=12) for number in range(12)]
+    strategies = learn_from(lives)
+    assert strategies
+    assert learn_from(lives) == strategies
+    older = {lesson.project_id for lessons in lives for lesson in lessons}
+    teams = [learning.live(kind, seed, strategies, sprints=6) for seed in (1, 3, 5)]
+    assert not older & {f"{team.kind}/{team.seed}" for team in teams}
+    assert all(0 < team.followed <= 0.5 for team in teams)
+    assert differences(teams, "early")["delivered"][0] > 0
 
 
 def test_an_interval_holds_its_mean() -> None:
