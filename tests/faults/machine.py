@@ -122,7 +122,7 @@ class Machine:
         except psutil.NoSuchProcess:
             return False
         if number in (signal.SIGKILL, signal.SIGQUIT):
-            wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
+            wait_until(lambda: _is_dead(process), 10)
         return True
 
     @contextmanager
@@ -237,6 +237,13 @@ async def is_serving(address: str, timeout: float = 1.0) -> bool:  # noqa: ASYNC
         except grpc.aio.AioRpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _environ() -> dict[str, str]:
