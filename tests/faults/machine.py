@@ -241,7 +241,7 @@ async def is_serving(address: str, timeout: float = 1.0) -> bool:  # noqa: ASYNC
 
 def _is_dead(process: psutil.Process) -> bool:
     try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
