@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from scripts.metrics import declared
 from services.kit import probes, trace
+from services.kit.migrate import Schema
 from services.kit.outbox import Relay
 from tests.harness import World, eventually, refused
 from tests.service.kit.collector import collecting
@@ -230,3 +231,8 @@ async def test_what_is_not_published_is_counted_with_its_age(
         await server.exceeds(0, "dsm_outbox_depth", service="project")
         await server.exceeds(1, "dsm_outbox_lag_seconds", service="project")
     await server.becomes(0, "dsm_outbox_lag_seconds", service="project")
+
+
+@pytest.mark.parametrize(("at", "missing"), [("", 5), ("0003", 2), ("0005", 0), ("0007", 0)])
+def test_a_database_is_behind_by_the_migrations_that_it_has_not_had(at: str, missing: int) -> None:
+    assert Schema(at).behind("0005") == missing

@@ -169,6 +169,23 @@ async def test_an_error_is_marked_where_it_is_the_servers(collector: Collector, 
     assert (asked.error, asked.attributes["dsm.reason"]) == (True, "DEPENDENCY_UNAVAILABLE")
 
 
+async def test_a_stream_is_a_span_until_its_end(collector: Collector, at: Fixture, client: str) -> None:
+    trace_id, caller_id = trace.ids(client)
+    request = pb.WatchSprintRequest(sprint_id=f"{at.project_id}-S01")
+    watching = at.sprints.WatchSprint(request, metadata=[(trace.HEADER, client)])
+    await watching.initial_metadata()
+    await at.report(at.task_ids[0], 10, work_date="2025-03-07")
+    await watching.read()
+    assert not collector.of(trace_id)
+    watching.cancel()
+    served = await _span(collector, "dsm.sprint.v1.SprintService/WatchSprint", trace_id)
+    assert (served.parent_id, served.attributes["error.type"], served.error) == (caller_id, "CANCELLED", False)
+    refusing = at.sprints.WatchSprint(pb.WatchSprintRequest(sprint_id="NO-S01"), metadata=[(trace.HEADER, client)])
+    await refused(refusing.read())
+    refusals = await eventually(lambda: [it for it in collector.of(trace_id) if it is not served])
+    assert [it.attributes["dsm.reason"] for it in refusals] == ["SPRINT_NOT_FOUND"]
+
+
 async def test_no_span_tells_who_or_what_was_written(collector: Collector, at: Fixture, client: str) -> None:
     secret, person, words = "Bearer-of-a-token", "ada@example.org", "Talked to the landlord"
     trace_id, _ = trace.ids(client)
