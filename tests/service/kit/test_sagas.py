@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from dsm.project.v1 import project_service_pb2 as pb
 
-from services.kit import call
+from services.kit import call, trace
 from services.kit.call import Call, RequestKey
 from services.kit.database import AlreadyAnswered, Database, WriteHandle
 from services.kit.errors import Aborted, DependencyUnavailable
@@ -91,6 +91,25 @@ async def test_the_saga_of_a_dead_process_is_taken_over(database: Database) -> N
     assert successor_steps.log == ["store"]
     task.cancel()
     await dead.stop()
+
+
+async def test_a_saga_that_is_taken_over_stays_in_its_trace(database: Database) -> None:
+    place, seen = f"00-{'a' * 32}-{'b' * 16}-01", []
+
+    async def look(state: State) -> State:
+        seen.append(trace.current().traceparent)
+        return state
+
+    with trace.Span(place):
+        saga = await _begin(database, Sagas(database), "SAGA-TRACE")
+    async with database.write(keyed=False) as tx:
+        await tx.execute("UPDATE saga SET lease_time = now() WHERE saga_id = %(id)s", {"id": saga.saga_id})
+    successor = Sagas(database)
+    successor.define(Definition("test", [Remote("look", look)], undoable=True))
+    task = asyncio.create_task(successor.run())
+    await eventually(lambda: _has_status(database, "SAGA-TRACE", "DONE"))
+    task.cancel()
+    assert seen == [place]
 
 
 @pytest.mark.parametrize(("key", "expected"), [(None, Aborted), (uuid4(), AlreadyAnswered)])
