@@ -1,7 +1,7 @@
 """Recovery: the effects of this service's own events, for a database that was restored to before them.
 
-Events hold the task or story as it was after the change, with its version; so the newest wins, and what is told twice
-changes nothing. What no event tells is lost: by which row of an import a task is known. Its origin still tells that.
+Events hold the task or story as it was after the change. What no event tells is lost: by which row of an import a task
+is known. Its origin still tells that.
 """
 
 from dsm.backlog.v1 import task_pb2 as pb
@@ -22,34 +22,29 @@ async def take_back(tx: WriteHandle, event: event_pb2.Event) -> None:
     """Have the effect of one event that was lost. That a task was completed is told by its update too."""
     match event.WhichOneof("payload"):
         case "task_created":
-            await _put_back_task(tx, _task(event.task_created.task))
+            task = _task(event.task_created.task)
+            await project_store.count_at_least(tx, task.project_id, tasks=task.number, rank=task.rank)
+            await task_store.put_back_new(tx, task)
         case "task_updated":
-            await _put_back_task(tx, _task(event.task_updated.task))
+            task = _task(event.task_updated.task)
+            await project_store.count_at_least(tx, task.project_id, rank=task.rank)
+            await task_store.put_back(tx, task)
         case "task_deleted":
-            await task_store.put_back_deletion(
-                tx, event.aggregate_id, event.aggregate_version, to_time(event.event_time)
-            )
+            deleted = to_time(event.event_time)
+            await task_store.put_back_deletion(tx, event.aggregate_id, event.aggregate_version, deleted)
         case "story_created":
-            await _put_back_story(tx, _story(event.story_created.story))
+            story = _story(event.story_created.story)
+            await project_store.count_at_least(tx, story.project_id, stories=story.number)
+            await story_store.put_back_new(tx, story)
         case "story_updated":
             await _take_back_story(tx, event.story_updated)
         case "story_deleted":
             await story_store.delete_story(tx, event.story_deleted.story_id)
 
 
-async def _put_back_task(tx: WriteHandle, task: Task) -> None:
-    await project_store.count_at_least(tx, task.project_id, tasks=task.number, rank=task.rank)
-    await task_store.put_back(tx, task)
-
-
-async def _put_back_story(tx: WriteHandle, story: Story) -> None:
-    await project_store.count_at_least(tx, story.project_id, stories=story.number)
-    await story_store.put_back(tx, story)
-
-
 async def _take_back_story(tx: WriteHandle, payload: backlog_events_pb2.StoryUpdated) -> None:
     story_id = payload.story.story_id
-    await _put_back_story(tx, _story(payload.story))
+    await story_store.put_back(tx, _story(payload.story))
     await story_store.link_tasks(tx, [(story_id, task_id) for task_id in payload.linked_task_ids])
     await story_store.unlink_tasks(tx, story_id, payload.unlinked_task_ids)
 

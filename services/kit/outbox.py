@@ -60,7 +60,10 @@ _REPLAY_LOST = """
     WHERE publish_time < %(made)s + interval '5 seconds' AND create_time < %(made)s + interval '5 seconds'
       AND starts_with(subject, %(prefix)s)
 """
-_KNOWN = "SELECT 1 FROM outbox WHERE event_id = %(event_id)s::uuid"
+# An outbox with nothing in it is not a restored one, but that of a new database beside an old stream.
+_KNOWN = """
+    SELECT NOT EXISTS (SELECT FROM outbox) OR EXISTS (SELECT FROM outbox WHERE event_id = %(event_id)s::uuid)
+"""
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 _NATS_FAULTS = (nats.errors.Error, APIError, NoStreamResponseError, TooManyStalledMsgsError, TimeoutError, OSError)
 
@@ -78,7 +81,7 @@ class Relay:
         self._made: dict[str, datetime] = {}
         self._look_at = 0.0
         self.publishing = False
-        # An event on the stream that the outbox does not know, though it is not old: the database was restored.
+        # The stream's last event, if the outbox does not know it though it is not old: the database was restored.
         self._unknown = ""
         database.on_commit.append(self._wake.set)
 
@@ -136,7 +139,8 @@ class Relay:
                 # Before the first publishing: after it, the stream's last event would be a known one again.
                 compared = True
                 await self._compare_last(connection)
-            if not await self._publish(connection):
+            # Until it is recovered, a restored database adds nothing that stands against what is on the stream.
+            if self._unknown or not await self._publish(connection):
                 await self._idle(connection)
 
     async def _look_at_streams(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -145,7 +149,7 @@ class Relay:
             return
         self._look_at = time.monotonic() + STREAMS_SECONDS
         if self._unknown:
-            await self._look_at_unknown(connection)
+            await self._compare_last(connection)
         own = f"DSM_{self._database.service.upper()}"
         try:
             await self._stream.ensure(own)
@@ -166,19 +170,15 @@ class Relay:
             payload = await self._stream.last(f"DSM_{self._database.service.upper()}")
         except _NATS_FAULTS:
             return
-        last = _event_of(payload)
+        last, before = _event_of(payload), self._unknown
+        self._unknown = ""
         # What is older may have served its time here.
-        if last is None or to_time(last.event_time) < utc_now() - timedelta(hours=self._retention_hours):
-            return
-        self._unknown = last.event_id
-        await self._look_at_unknown(connection)
-        if self.outrun:
-            log.warning("outbox.outrun", service=self._database.service, event_id=last.event_id)
-
-    async def _look_at_unknown(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        cursor = await connection.execute(_KNOWN, {"event_id": self._unknown})
-        if await cursor.fetchone():
-            self._unknown = ""
+        if last and to_time(last.event_time) > utc_now() - timedelta(hours=self._retention_hours):
+            cursor = await connection.execute(_KNOWN, {"event_id": last.event_id})
+            [known] = await cursor.fetchone() or [True]
+            self._unknown = "" if known else last.event_id
+        if self._unknown and not before:
+            log.warning("outbox.outrun", service=self._database.service, event_id=self._unknown)
 
     async def _publish(self, connection: psycopg.AsyncConnection[Any]) -> int:
         """Publish one batch; the number of events acknowledged. A fault leaves the rest for the next round."""

@@ -68,6 +68,10 @@ class RecoveryConflict(FailedPrecondition):
         )
 
 
+class Contradiction(Exception):
+    """What an event tells cannot be beside what the database has since."""
+
+
 async def recover(service: StatefulService, since: datetime | None = None) -> tuple[int, int]:
     """Take back what the service has lost; how many events of its own, and how many streams it reads anew.
 
@@ -134,7 +138,7 @@ async def _take_back(service: StatefulService, events: Sequence[event_pb2.Event]
 async def _apply(take_back: TakeBack, tx: WriteHandle, event: event_pb2.Event) -> None:
     try:
         await take_back(tx, event)
-    except psycopg.IntegrityError as error:
+    except (psycopg.IntegrityError, Contradiction) as error:
         log.warning("recovery.conflict", event_id=event.event_id, error=str(error))
         raise RecoveryConflict(event) from error
 

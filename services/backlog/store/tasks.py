@@ -91,14 +91,20 @@ def _update(columns: dict[str, str]) -> str:
     """
 
 
-def _put_back(columns: dict[str, str]) -> str:
-    """Insert a task, or change it if it is older here."""
-    names = ", ".join(columns)
-    fixed = ("task_id", "project_id", "number", "create_time")
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in fixed)
+def _put_back() -> str:
+    """Change a task to what it was made since the backup.
+
+    Nobody but sprints can have changed it here in between, so its content is older here, whatever its version is; its
+    course is if the sprints' count of it is.
+    """
+    records = _records(_HEAD | _CONTENT | _COURSE)
+    content = ", ".join(f"{name} = r.{name}" for name in _CONTENT | {"rank": ""})
+    newer = "CASE WHEN t.sprint_version <= r.sprint_version THEN r.{0} ELSE t.{0} END"
+    course = ", ".join(f"{name} = {newer.format(name)}" for name in _COURSE)
     return f"""
-        INSERT INTO task AS t ({names}) SELECT {names} FROM {_records(columns)}
-        ON CONFLICT (task_id) DO UPDATE SET {changes} WHERE t.version < excluded.version AND t.delete_time IS NULL
+        UPDATE task t SET {content}, {course}, version = greatest(t.version, r.version),
+            update_time = greatest(t.update_time, r.update_time)
+        FROM {records} WHERE t.task_id = r.task_id AND t.delete_time IS NULL
     """
 
 
@@ -163,10 +169,11 @@ DELETE = """
     WHERE task_id = %(task_id)s AND version = %(seen_version)s AND delete_time IS NULL RETURNING task_id
 """
 
-_PUT_BACK = _put_back(_HEAD | _CONTENT | _COURSE)
+_PUT_BACK = _put_back()
 _PUT_BACK_DELETION = """
-    UPDATE task SET delete_time = %(delete_time)s, update_time = %(delete_time)s, version = %(version)s
-    WHERE task_id = %(task_id)s AND version < %(version)s AND delete_time IS NULL
+    UPDATE task SET delete_time = %(delete_time)s, update_time = %(delete_time)s,
+                    version = greatest(version, %(version)s)
+    WHERE task_id = %(task_id)s AND delete_time IS NULL
 """
 
 
@@ -301,8 +308,13 @@ async def save_imported(tx: WriteHandle, changes: Sequence[tuple[Task, Task]], m
         await tx.execute(_SAVE_IMPORTED, {"tasks": jsonb(rows)})
 
 
+async def put_back_new(tx: WriteHandle, task: Task) -> None:
+    """Store a task that was lost; UniqueViolation if there is one of its id, or from the same origin."""
+    await tx.execute(_INSERT, {"tasks": jsonb([_head(task) | _course(task.course) | _content(task.content)])})
+
+
 async def put_back(tx: WriteHandle, task: Task) -> None:
-    """Store a task that was lost, or that is older here; UniqueViolation if another comes from the same origin."""
+    """Store a change of a task that was lost; UniqueViolation if another comes from the same origin."""
     await tx.execute(_PUT_BACK, {"tasks": jsonb([_head(task) | _course(task.course) | _content(task.content)])})
 
 

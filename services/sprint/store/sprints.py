@@ -84,6 +84,11 @@ async def get(db: ReadHandle, sprint_id: str) -> Sprint:
     return _found(await db.maybe(_GET, {"sprint_id": sprint_id}, row=_row), sprint_id)
 
 
+async def find(db: ReadHandle, sprint_id: str) -> Sprint | None:
+    """One sprint, if there is one of this id."""
+    return await db.maybe(_GET, {"sprint_id": sprint_id}, row=_row)
+
+
 async def lock(tx: WriteHandle, sprint_id: str) -> Sprint:
     """One sprint, which nobody else changes until the transaction ends; SprintNotFound."""
     return _found(await tx.maybe(_LOCK, {"sprint_id": sprint_id}, row=_row), sprint_id)
