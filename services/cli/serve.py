@@ -38,7 +38,8 @@ def serve(
         here = f"{HOST}:{os.environ.get('DSM_PORT', DEFAULT_PORT)}"
         names, environ = SERVICES, {address_variable(name): here for name in SERVICES} | environ
     assembly = assemble(names, environ)
-    log.configure(assembly.process.log_level, assembly.process.log_format)
+    only = names[0] if len(names) == 1 else ""
+    log.configure(assembly.process.log_level, assembly.process.log_format, only)
     run(assembly)
 
 

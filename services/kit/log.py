@@ -10,8 +10,8 @@ import structlog
 from services.kit import call, trace
 
 
-def configure(level: str, form: str) -> None:
-    """Set up logging of the whole process; call once, at the start."""
+def configure(level: str, form: str, service: str = "") -> None:
+    """Set up logging of the whole process; call once, at the start. `service`: the only one that runs in it."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     # They retry by themselves and we report the state: their tracebacks would only repeat it.
     for noisy in ("nats", "psycopg.pool", "psycopg", "opentelemetry"):
@@ -20,6 +20,7 @@ def configure(level: str, form: str) -> None:
     structlog.configure(
         processors=[
             _with_call,
+            _of(service),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -47,6 +48,17 @@ class Patient:
         """Flush, or not."""
         with suppress(OSError):
             self._stream.flush()
+
+
+def _of(service: str) -> structlog.typing.Processor:
+    """Names the service in lines that belong to no call of it."""
+
+    def name(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if service:
+            event.setdefault("service", service)
+        return event
+
+    return name
 
 
 def _with_call(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

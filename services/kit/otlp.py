@@ -82,10 +82,6 @@ class _Recorded(Span):
         self._kind = kind
         self._failed = False
 
-    @property
-    def recorded(self) -> bool:
-        return self._span.is_recording()
-
     def failed(self, code: str, reason: str = "") -> None:
         if self._failed:
             return
@@ -118,9 +114,6 @@ class _Counting(SpanExporter):
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
 
 
 def _context(parent: str) -> Context:

@@ -51,11 +51,6 @@ class Span:
         self.traceparent = traceparent
         self._token: Token[Span] | None = None
 
-    @property
-    def recorded(self) -> bool:
-        """Whether somebody will see it."""
-        return False
-
     def failed(self, code: str, reason: str = "") -> None:
         """Note how the work failed: a gRPC code, or the name of an exception, and a reason of the contract."""
 

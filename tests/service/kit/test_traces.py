@@ -289,4 +289,5 @@ async def test_a_process_sends_its_spans_and_logs_their_ids(process: Process, cl
     [*refusals] = [line for line in lines if line["event"] == "call.refused" and line["code"] == "NOT_FOUND"]
     assert {(it["request_id"], it["service"], it["trace_id"]) for it in refusals} == {("mine", "project", trace_id)}
     assert {it["span_id"] for it in refusals} <= {span.span_id for span in served}
-    assert "trace_id" not in next(line for line in lines if line["event"] == "server.started")
+    [started] = [line for line in lines if line["event"] == "server.started"]
+    assert (started["service"], "trace_id" in started) == ("project", False)
