@@ -103,7 +103,7 @@ class FaultStage(Stage):
 
     async def tell(self, client: str, name: str, request: Any, *, times: int = 1) -> Any:
         """Send a command with a request_id; a part of those whose outcome is unknown are sent until it is known."""
-        if not is_read(_METHODS[name]) and not getattr(request, "dry_run", False):
+        if not is_read(_METHODS[name]):
             request.request_id = request.request_id or str(UUID(int=self._rng.getrandbits(128), version=4))
             self._requests[request.request_id] = (name, request)
         self._mark(request)
@@ -228,7 +228,7 @@ class PlayingClient(Client):
 
     async def tell(self, name: str, request: Any) -> Any:
         """Send a command, some of them twice at once; reads have no request_id."""
-        twice = not is_read(_METHODS[name]) and not getattr(request, "dry_run", False) and self.maybe(0.05)
+        twice = not is_read(_METHODS[name]) and self.maybe(0.05)
         return await self.stage.tell(self.name, name, request, times=2 if twice else 1)
 
     async def play_until(self, over: asyncio.Event, commands: dict[Command, int]) -> None:

@@ -58,11 +58,13 @@ class ClosingHandlers(Room):
         return cast(pb.CloseSprintResponse, await self.sagas.finish(saga))
 
     async def _foresee(self, request: pb.CloseSprintRequest, given: date | None) -> pb.CloseSprintResponse:
-        sprint = await sprints.get(self.db.read, request.sprint_id)
-        inside = await tasks.of_sprint(self.db.read, sprint.sprint_id)
-        ending = await self._ending(self.db.read, sprint, inside, self._day(sprint, given))
-        await projects.check_writable(self.db.read, sprint.project_id)
-        return _answer(ending, "", request.facilitator_id)
+        """What a closing would do. It changes nothing, but its request_id has its answer."""
+        async with self.db.write() as tx:
+            sprint = await sprints.get(tx, request.sprint_id)
+            inside = await tasks.of_sprint(tx, sprint.sprint_id)
+            ending = await self._ending(tx, sprint, inside, self._day(sprint, given))
+            await projects.check_writable(tx, sprint.project_id)
+            return tx.reply(_answer(ending, "", request.facilitator_id))
 
     async def _begin(self, request: pb.CloseSprintRequest, given: date | None) -> Saga:
         """From here on nobody works in the sprint, and what is to be given back is settled."""

@@ -145,6 +145,14 @@ async def test_a_dry_run_changes_nothing(at: Fixture) -> None:
     assert await at.events("sprint.closed") == []
 
 
+async def test_a_dry_run_is_the_answer_to_its_request_from_then_on(at: Fixture) -> None:
+    request_id = str(uuid4())
+    first = await _close(at, dry_run=True, request_id=request_id)
+    await at.report(at.task_ids[1], 100)
+    assert await _close(at, dry_run=True, request_id=request_id) == first
+    assert (await refused(_close(at, request_id=request_id))).reason == "REQUEST_ID_REUSED"
+
+
 async def test_a_closed_sprint_cannot_be_closed_or_worked_in(at: Fixture) -> None:
     await _close(at)
     for fields in ({}, {"dry_run": True}):
