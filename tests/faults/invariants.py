@@ -208,6 +208,15 @@ async def _judge_tasks(stage: FaultStage, verdict: Verdict) -> None:
         ground.tasks[:] = ids
 
 
+async def check_whole(machine: Machine, history: History) -> None:
+    """Wait until everything is quiet; fail if anything is wrong with events, effects or schedules, whoever asked."""
+    await quiet(machine)
+    verdict = Verdict(history)
+    for judge_part in (judge_events, judge_effects, judge_schedules):
+        await judge_part(machine, verdict)
+    assert not verdict.wrong, verdict.table(history.path.stem)
+
+
 async def judge_events(machine: Machine, verdict: Verdict) -> None:
     """I4, I5, I6: every committed event is in its stream, nothing else is, and each consumer took each one in once."""
     streams = await read_streams(machine)

@@ -12,7 +12,7 @@ from tests.faults.arena import FULL, only_full, seeded
 from tests.faults.flows import FLOWS, Flow, make_scene
 from tests.faults.healing import FLOW_SECONDS, quiet
 from tests.faults.history import Entry, History
-from tests.faults.invariants import Verdict, judge_effects, judge_events
+from tests.faults.invariants import check_whole
 from tests.faults.machine import Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
@@ -81,7 +81,7 @@ async def test_a_flow_killed_at_any_step_is_whole_or_undone(machine: Machine, hi
         group = chosen[first : first + TOGETHER]
         for line in await asyncio.gather(*(_break_step(machine, history, *step) for step in group)):
             print(line)
-    await _whole(machine, history)
+    await check_whole(machine, history)
 
 
 @only_full
@@ -89,11 +89,4 @@ async def test_a_flow_killed_at_any_step_is_whole_or_undone(machine: Machine, hi
 async def test_a_planning_whose_neighbour_is_killed_is_whole_or_undone(machine: Machine, history: History) -> None:
     for line in await asyncio.gather(*(_break_neighbour(machine, history, *one) for one in NEIGHBOURS)):
         print(line)
-    await _whole(machine, history)
-
-
-async def _whole(machine: Machine, history: History) -> None:
-    verdict = Verdict(history)
-    await judge_events(machine, verdict)
-    await judge_effects(machine, verdict)
-    assert not verdict.wrong, verdict.table("flows")
+    await check_whole(machine, history)

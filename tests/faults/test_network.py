@@ -21,7 +21,7 @@ from tests.faults.arena import only_full
 from tests.faults.flows import Scene, make_scene
 from tests.faults.healing import HEAL_SECONDS, quiet
 from tests.faults.history import Entry, History
-from tests.faults.invariants import Verdict, judge_effects, judge_events
+from tests.faults.invariants import check_whole
 from tests.faults.load import answer_of, ask
 from tests.faults.machine import Machine, Replica
 from tests.faults.proxy import Proxy
@@ -67,7 +67,7 @@ async def test_without_embedding_decisions_rest_on_nothing_similar_and_keep_thei
         _rests_on_nothing_similar(answer_of(entry).decision)
     assert quick.told - quick.asked < 2, "a breaker that is open answers at once"
     assert meanwhile < max(2 * usual, UNSEEN_SECONDS), f"p99 {meanwhile * 1000:.0f} ms, else {usual * 1000:.0f} ms"
-    await _whole(machine, history)
+    await check_whole(machine, history)
 
 
 async def _decide(scene: Scene, replica: Replica) -> Entry:
@@ -188,7 +188,7 @@ async def test_a_bad_line_to_the_database_costs_unavailable_and_heals(
         print(f"{fault.__name__}: {sorted(codes)}, healed after {time.monotonic() - began:.1f} s")
     await quiet(machine)
     await _none_lost(machine, history, scene)
-    await _whole(machine, history)
+    await check_whole(machine, history)
 
 
 async def _create(scene: Scene, replica: Replica) -> Entry:
@@ -205,11 +205,3 @@ async def _none_lost(machine: Machine, history: History, scene: Scene) -> None:
     told = [answer_of(entry).task.task_id for entry in history.entries if entry.method == "CreateTask" and entry.body]
     assert set(told) <= there
     assert len(set(told)) == len(told)
-
-
-async def _whole(machine: Machine, history: History) -> None:
-    await quiet(machine)
-    verdict = Verdict(history)
-    await judge_events(machine, verdict)
-    await judge_effects(machine, verdict)
-    assert not verdict.wrong, verdict.table("network")

@@ -18,7 +18,7 @@ from tests.faults.fleet import PROCESSES, fleet_of
 from tests.faults.flows import Scene, make_scene
 from tests.faults.healing import Healing, healed, quiet
 from tests.faults.history import History
-from tests.faults.invariants import Verdict, judge, judge_effects, judge_events
+from tests.faults.invariants import check_whole, judge
 from tests.faults.load import make_fault_stage, under_load
 from tests.faults.machine import Machine, Replica
 from tests.harness import eventually
@@ -55,7 +55,7 @@ async def test_the_same_project_planned_at_two_replicas_at_once_has_one_sprint(
         assert await scene.outcome() == "whole"
     for other in others:
         await other.close()
-    await _whole(machine, history)
+    await check_whole(machine, history)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=only_full)])
@@ -77,7 +77,7 @@ async def test_another_replica_publishes_when_the_one_that_did_is_gone(
     # The one that hung goes on where it was, and finds that it is not the one any more.
     await scene.send("CreateTask", _task(scene))
     await _hand_back(machine, replica)
-    await _whole(machine, history)
+    await check_whole(machine, history)
 
 
 @only_full
@@ -111,10 +111,3 @@ async def _published(machine: Machine) -> bool:
 async def _hand_back(machine: Machine, replica: Replica) -> None:
     await replica.close()
     await quiet(machine)
-
-
-async def _whole(machine: Machine, history: History) -> None:
-    verdict = Verdict(history)
-    await judge_events(machine, verdict)
-    await judge_effects(machine, verdict)
-    assert not verdict.wrong, verdict.table("replicas")
