@@ -145,13 +145,16 @@ async def judge(stage: FaultStage, *, healings: Iterable[Healing] = (), resolve:
     if resolve:
         await stage.resolve()
         await quiet(machine)
+    await judge_schedules(machine, verdict)
+    # Whatever is done by a schedule would be under way while it is looked at.
+    await stage.end_schedules()
+    await quiet(machine)
     verdict.disagreements += stage.wrong
     verdict.disagreements += [f"{entry.method} {entry.code}: {entry.details}" for entry in _faults_of_ours(history)]
     await _judge_requests(stage, verdict)
     await _judge_tasks(stage, verdict)
     await judge_events(machine, verdict)
     await judge_effects(machine, verdict)
-    await judge_schedules(machine, verdict)
     verdict.disagreements += [line async for line in _published_reports(stage)]
     verdict.disagreements += await check_order(stage)
     return verdict

@@ -41,6 +41,7 @@ DEADLINE_SECONDS = 15.0
 _PAUSE, _LONGER_PAUSE = 0.02, 0.25
 # A patient client sends a command again, with the same request_id, until it is told something.
 _PATIENT_SECONDS = 40.0
+EVERY_MINUTE = "* * * * *"
 
 
 def service_of(method: MethodDescriptor) -> str:
@@ -144,6 +145,12 @@ class FaultStage(Stage):
             await self._insist("resolver", *self._requests[request_id])
         return len(open_ones)
 
+    async def end_schedules(self) -> None:
+        """Have nothing happen by itself any more; of projects that are archived nothing does anyway."""
+        for project_id in self.projects:
+            request = orchestrator.SetOrchestrationScheduleRequest(project_id=project_id, schedule=EVERY_MINUTE)
+            await self._insist("resolver", "SetOrchestrationSchedule", request)
+
     def makers(self) -> Iterator[tuple[str, str, int]]:
         """Every command that makes marked tasks: its request_id, the mark, and how many tasks."""
         for request_id, (_, request) in self._requests.items():
@@ -187,10 +194,10 @@ async def orchestrate(client: Client, ground: Ground) -> None:
 
 
 async def orchestrate_by_schedule(client: Client, ground: Ground) -> None:
-    # Every minute, and without a sprint of today: the others are of the past.
+    # Without a sprint of today: the others are of the past.
     options = decision_pb2.OrchestrateOptions(create_sprint_if_needed=False, close_finished_sprint=False)
     request = orchestrator.SetOrchestrationScheduleRequest(
-        project_id=ground.project_id, schedule="* * * * *", enabled=client.maybe(0.8), options=options
+        project_id=ground.project_id, schedule=EVERY_MINUTE, enabled=client.maybe(0.8), options=options
     )
     await client.tell("SetOrchestrationSchedule", request)
 
