@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import tarfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,14 @@ VERSIONS = ("1.30", "1.37")
 def test_helm_has_nothing_to_say_against_it(table: str) -> None:
     done = helm("lint", "--strict", CHART, "--values", values_file(table))
     assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _schemas_are_read_once() -> Iterator[None]:
+    """Not for each object, which takes longer than to validate it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kubernetes_validate.utils, "schema_contents", cache(kubernetes_validate.utils.schema_contents))
+        yield
 
 
 @pytest.mark.parametrize("table", TABLES)
