@@ -51,7 +51,7 @@ def signed_with_the_public_key(key_id: str = "", **changed: Any) -> str:
 
 def unsigned(**changed: Any) -> str:
     """A token with the algorithm none."""
-    return jwt.encode(claims(**changed), None, "none")
+    return jwt.encode(claims(**changed), "", "none")
 
 
 def _encoded(data: bytes) -> str:
