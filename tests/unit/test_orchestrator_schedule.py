@@ -1,5 +1,6 @@
 """Schedules without a database: due times over clock changes, missed runs, names."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -26,6 +27,8 @@ from services.orchestrator.domain.schedule import (
     run_id,
     run_missed,
 )
+from services.orchestrator.domain.situation import Options
+from services.orchestrator.domain.timetable import Timetable
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 
@@ -183,6 +186,17 @@ def test_what_a_run_comes_to() -> None:
 
 
 # --- names and Kubernetes ---------------------------------------------------------------------
+
+
+def test_a_timetable_moves_to_another_time_zone_and_loses_no_run_that_is_due() -> None:
+    now = at("2026-03-02 12:00")
+    waiting = Timetable("P", True, Timer("0 6 * * *", "UTC"), Options(), now, next_run_time=at("2026-03-03 06:00"))
+    moved = waiting.moved(BERLIN, now)
+    assert (moved.timer, moved.next_run_time) == (Timer("0 6 * * *", BERLIN), at("2026-03-03 06:00", BERLIN))
+    due = replace(waiting, next_run_time=at("2026-03-02 06:00"))
+    assert due.moved(BERLIN, now).next_run_time == due.next_run_time
+    off = replace(waiting, enabled=False, next_run_time=None)
+    assert off.moved(BERLIN, now).next_run_time is None
 
 
 @pytest.mark.parametrize(
