@@ -29,7 +29,9 @@ async def _stage(machine: Machine, folder: Path, name: str) -> FaultStage:
     return await make_fault_stage(machine, History(folder, name, seed), seed)
 
 
-async def _struck(stage: FaultStage, faults: list[Fault], *, pause: float = 1.0) -> Verdict:
+async def _struck(
+    stage: FaultStage, faults: list[Fault], *, commands: dict[Command, int] | None = None, pause: float = 1.0
+) -> Verdict:
     """Strike with some faults, one after the other has healed, under load; then judge."""
     healings: list[Healing] = []
 
@@ -42,7 +44,7 @@ async def _struck(stage: FaultStage, faults: list[Fault], *, pause: float = 1.0)
             print(f"{stage.told.now:7.1f} s  {fault.name:<32} {healings[-1]}")
             await asyncio.sleep(pause)
 
-    await under_load(stage, strike, seed=stage.told.seed)
+    await under_load(stage, strike, seed=stage.told.seed, commands=commands)
     return await judge(stage, healings=healings)
 
 
@@ -64,17 +66,9 @@ async def test_postgres_stopped_at_once_again_and_again_costs_unavailable(machin
 @only_full
 async def test_nats_killed_and_gone_leaves_writes_alone(machine: Machine, tmp_path: Path) -> None:
     stage = await _stage(machine, tmp_path, "nats")
-    healings: list[Healing] = []
-
-    async def strike() -> None:
-        for fault in [kill("nats")] * 5 + [nats_gone(30)]:
-            await asyncio.sleep(1)
-            await fault.strike(machine)
-            healings.append(await healed(machine))
-
     # What the sprint service publishes from outside needs NATS; everything else must not.
-    await under_load(stage, strike, seed=stage.told.seed, commands=BACKLOG_COMMANDS)
-    (await judge(stage, healings=healings)).passed("NATS killed and gone")
+    verdict = await _struck(stage, [kill("nats")] * 5 + [nats_gone(30)], commands=BACKLOG_COMMANDS)
+    verdict.passed("NATS killed and gone")
     assert {entry.outcome for entry in stage.told.entries} == {"ok", "failed"}
 
 
