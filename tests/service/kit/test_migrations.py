@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +28,7 @@ from services.cli.main import app, load
 from services.kit import migrate
 from services.kit.migrate import MigrationError, head_revision, upgrade
 from services.kit.status import error_info
+from services.local.process import wait_until
 from services.local.stack import Stack
 from tests.harness import STATEFUL, World, eventually
 
@@ -98,8 +98,12 @@ def _await_activity(url: str, condition: str, least: int = 1) -> None:
     """Wait until so many connections to the database are in some state."""
     sql = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND ({condition})"
     with psycopg.connect(url, autocommit=True) as connection:
-        while not (row := connection.execute(sql).fetchone()) or row[0] < least:
-            time.sleep(0.02)
+
+        def there() -> bool:
+            row = connection.execute(sql).fetchone()
+            return bool(row and row[0] >= least)
+
+        assert wait_until(there, 120)
 
 
 @pytest.mark.parametrize("service", STATEFUL)
