@@ -303,6 +303,8 @@ def show_predictions(rows: Sequence[Row], other: Sequence[Row], out: Path | None
     """Forecast every row of the other file that is not in the first, print how that went, and write it if asked."""
     known = {row.row_key for row in rows}
     new = [row for row in other if row.row_key not in known]
+    if not new:
+        sys.exit("The file to forecast holds no sprint that is not learned from: there is nothing to forecast.")
     every = sorted([*rows, *new], key=lambda row: row.key)
     coefficients, forecasts = learn_coefficients(rows), []
     for moment in PREDICTED_MOMENTS:
