@@ -33,6 +33,8 @@ log = structlog.get_logger()
 BATCH = 1000
 IDLE_SECONDS = 1.0
 ACK_TIMEOUT = 5.0
+# How soon it is seen that the connection was lost meanwhile.
+_LOOK_SECONDS = 0.25
 # How often the streams themselves are looked at: whether they are still the ones that were published to.
 STREAMS_SECONDS = 2.0
 # A relay that hangs, though its connection stays, loses its lock after so long, and another replica publishes.
@@ -197,7 +199,7 @@ class Relay:
         return len(positions)
 
     async def _send(self, batch: list[dict[str, Any]]) -> list[int]:
-        js = self._stream.context
+        js, connections = self._stream.context, self._stream.connections
         pending: list[tuple[int, asyncio.Future[Any], trace.Span]] = []
         try:
             for row in batch:
@@ -210,8 +212,10 @@ class Relay:
                 pending.append((row["position"], future, span))
         except _NATS_FAULTS as error:
             log.info("outbox.publish_failed", service=self._database.service, error=type(error).__name__)
-        if pending:
-            await asyncio.wait([future for _, future, _ in pending], timeout=ACK_TIMEOUT)
+        waiting, until = {future for _, future, _ in pending}, time.monotonic() + ACK_TIMEOUT
+        # What was on its way when the connection was lost is acknowledged to nobody.
+        while waiting and time.monotonic() < until and self._stream.connections == connections:
+            _, waiting = await asyncio.wait(waiting, timeout=_LOOK_SECONDS)
         acknowledged = [position for position, future, span in pending if _acknowledged(future, span)]
         if len(acknowledged) < len(batch):
             # The stream itself may be gone; look again before the next batch.

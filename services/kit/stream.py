@@ -50,6 +50,11 @@ class Stream:
         return self._client.is_connected
 
     @property
+    def connections(self) -> int:
+        """How often it was connected again; another number is another connection."""
+        return self._client.stats["reconnects"]
+
+    @property
     def context(self) -> JetStreamContext:
         """JetStream; calls fail fast while not connected."""
         return self._client.jetstream(timeout=5)

@@ -1,18 +1,24 @@
 """Outbox and inbox, on real servers."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from dsm.events.v1 import event_pb2
 from nats.js.errors import NotFoundError
 
+from services.kit import outbox
 from services.kit.database import Database, WriteHandle
 from services.kit.inbox import Consumer, Subscription
 from services.kit.outbox import Relay
 from services.kit.stream import Stream
+from services.local.nats import NatsServer
 from services.local.stack import Stack
 from tests.harness import eventually
 from tests.service.kit.small_service import payload_of
@@ -196,6 +202,31 @@ async def test_poison_becomes_a_dead_letter_and_holds_nobody_up(
 async def _letters(database: Database, count: int) -> list[dict[str, Any]] | None:
     found = await database.read.rows("SELECT * FROM dead_letter")
     return found if len(found) == count else None
+
+
+async def test_a_relay_does_not_wait_for_what_was_on_its_way_when_the_connection_was_lost(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "ACK_TIMEOUT", 300)
+    server = NatsServer.start(tmp_path, 0, monitor_port=0, durable=False)
+    stream = Stream("kit-test", server.url)
+    stream.start()
+    await stream.wait_connected()
+    relay = Relay(database, stream)
+    batch = [{"position": 1, "event_id": uuid4(), "subject": "dsm.project.v1.project.created", "payload": b""}]
+    assert await relay._send(batch) == [1]
+    os.kill(server.pid, signal.SIGSTOP)
+    client = stream._client
+    sent = client.stats["out_msgs"]
+    sending = asyncio.create_task(relay._send(batch))
+    # On its way, and not what the client would send again by itself.
+    await eventually(lambda: client.stats["out_msgs"] > sent and not client.pending_data_size)
+    server.kill()
+    again = NatsServer.start(tmp_path, server.port, monitor_port=0, durable=False)
+    async with asyncio.timeout(30):
+        assert await sending == []
+    await stream.close()
+    again.stop()
 
 
 async def test_only_one_relay_publishes(stack: Stack, database: Database, stream: Stream, flow: Any) -> None:
