@@ -79,8 +79,9 @@ async def test_the_index_serves_the_search(url: str, fleet: retrieval.Fleet) -> 
 
 async def test_decisions_are_timed(world: World) -> None:
     await world.start("project", "backlog", "sprint", "chronicle", "embedding", "orchestrator")
+    channel = await world.channel("orchestrator")
     target: Any = SimpleNamespace(
-        channel=await world.channel("orchestrator"),
+        channel=lambda _: channel,
         project=ProjectServiceStub(await world.channel("project")),
         backlog=BacklogServiceStub(await world.channel("backlog")),
     )
