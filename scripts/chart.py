@@ -7,7 +7,6 @@ whose contents follow from the settings models of the services, so that the char
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from scripts import made
 from services.cli.names import SERVICES
 from services.cli.registry import entries
 from services.kit.settings import ProcessSettings, Settings, StatefulSettings
@@ -26,7 +26,6 @@ CHART = Path(__file__).resolve().parent.parent / "helm" / "dsm"
 VALUES = CHART / "values.yaml"
 SCHEMA = CHART / "values.schema.json"
 README = CHART / "README.md"
-BEGIN, END = "<!-- made by `make chart` -->\n", "<!-- end -->\n"
 
 Path_ = tuple[str, ...]
 
@@ -56,28 +55,17 @@ class Note:
 
 def main(arguments: list[str]) -> int:
     """Writes both files, or tells with --check whether they are up to date; returns the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="fail if a file is not what would be written")
-    options = parser.parse_args(arguments)
-    stale = [path for path, text in fresh().items() if path.read_text(encoding="utf-8") != text]
-    if not options.check:
-        for path in stale:
-            path.write_text(fresh()[path], encoding="utf-8")
-    elif stale:
-        print(f"{', '.join(path.name for path in stale)}: not up to date; run `make chart`.", file=sys.stderr)
-        return 1
-    return 0
+    return made.run(__doc__, arguments, fresh, "make chart")
 
 
 def fresh() -> dict[Path, str]:
     """The two files as they should be."""
     source = VALUES.read_text(encoding="utf-8")
     values, notes = yaml.safe_load(source), dict(read_notes(source))
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
+    table = "\n".join(table_of(values, notes)) + "\n"
     return {
         SCHEMA: json.dumps(schema_of(values, notes), indent=2, ensure_ascii=False) + "\n",
-        README: before + BEGIN + "\n".join(table_of(values, notes)) + "\n" + END + after,
+        README: made.between(README.read_text(encoding="utf-8"), "make chart", table),
     }
 
 

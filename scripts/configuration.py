@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -11,12 +10,12 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from scripts import made
 from services.cli.names import SERVICES
 from services.cli.registry import entries
 from services.kit.settings import PREFIX, ProcessSettings, ServiceSettings, Settings, StatefulSettings
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "configuring.md"
-BEGIN, END = "<!-- made by `make docs` -->\n", "<!-- end -->\n"
 # What is or may hold a secret: addresses may have a password in them.
 _SECRET = re.compile("(^|_)(secret|password|token)$|^(database|nats)_url$")
 _NAMES = {"boolean": "true, false", "integer": "integer", "number": "number", "string": "text"}
@@ -25,23 +24,12 @@ _HEAD = "| variable | what | values | default |\n|---|---|---|---|\n"
 
 def main(arguments: list[str]) -> int:
     """Writes the document, or tells with --check whether it is up to date; returns the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="fail if the document is not what would be written")
-    found = DOCUMENT.read_text(encoding="utf-8")
-    wanted = document(found)
-    if parser.parse_args(arguments).check:
-        if found != wanted:
-            sys.stderr.write(f"{DOCUMENT.name} is not what the settings say: run `make docs`.\n")
-        return int(found != wanted)
-    DOCUMENT.write_text(wanted, encoding="utf-8")
-    return 0
+    return made.run(__doc__, arguments, lambda: {DOCUMENT: document(DOCUMENT.read_text("utf-8"))}, "make docs")
 
 
 def document(text: str) -> str:
-    """The document with tables that are up to date; what people wrote around them stays."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + "\n" + "\n".join(_sections()) + "\n" + END + after
+    """The document with tables that are up to date."""
+    return made.between(text, "make docs", "\n" + "\n".join(_sections()) + "\n")
 
 
 def _sections() -> Iterator[str]:

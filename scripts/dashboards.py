@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import sys
@@ -10,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from scripts import made
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "grafana"
 # Of Grafana 10 and 11; newer ones read it too.
@@ -355,18 +356,12 @@ DASHBOARDS = (OVERVIEW, INSIDE, DECISIONS)
 
 def main(arguments: list[str]) -> int:
     """Writes the dashboards, or tells with --check whether they are up to date; returns the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="fail if a file is not what would be written")
-    check = parser.parse_args(arguments).check
-    outdated = 0
-    for dashboard in DASHBOARDS:
-        path, wanted = FOLDER / f"{dashboard.uid}.json", text(dashboard)
-        if check and (not path.is_file() or path.read_text(encoding="utf-8") != wanted):
-            sys.stderr.write(f"{path.name} is not what scripts/dashboards.py makes: run `make docs`.\n")
-            outdated = 1
-        elif not check:
-            path.write_text(wanted, encoding="utf-8")
-    return outdated
+    return made.run(__doc__, arguments, fresh, "make docs")
+
+
+def fresh() -> dict[Path, str]:
+    """The files as they should be."""
+    return {FOLDER / f"{dashboard.uid}.json": text(dashboard) for dashboard in DASHBOARDS}
 
 
 def text(dashboard: Dashboard) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from scripts.configuration import BEGIN, END
+from scripts import made
 from services.cli.names import SERVICES
 from services.cli.registry import entries
 
@@ -47,26 +46,15 @@ def declared() -> list[Metric]:
 
 def main(arguments: list[str]) -> int:
     """Writes the document, or tells with --check whether it is up to date; returns the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="fail if the document is not what would be written")
-    found = DOCUMENT.read_text(encoding="utf-8")
-    wanted = document(found)
-    if parser.parse_args(arguments).check:
-        if found != wanted:
-            sys.stderr.write(f"{DOCUMENT.name} is not what the services declare: run `make docs`.\n")
-        return int(found != wanted)
-    DOCUMENT.write_text(wanted, encoding="utf-8")
-    return 0
+    return made.run(__doc__, arguments, lambda: {DOCUMENT: document(DOCUMENT.read_text("utf-8"))}, "make docs")
 
 
 def document(text: str) -> str:
-    """The document with a table that is up to date; what people wrote around it stays."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    """The document with a table that is up to date."""
     rows = "".join(
         f"| `{metric.shown}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help} |\n" for metric in declared()
     )
-    return f"{before}{BEGIN}\n| metric | kind | labels | what |\n|---|---|---|---|\n{rows}\n{END}{after}"
+    return made.between(text, "make docs", f"\n| metric | kind | labels | what |\n|---|---|---|---|\n{rows}\n")
 
 
 def _metric(it: MetricWrapperBase) -> Metric:
