@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 RETENTION_SECONDS = 7 * 24 * 3600
 DUPLICATE_WINDOW_SECONDS = 120
+# A question that was on its way when the connection was lost is never answered: it must not hold up the next for long.
+_ANSWER_SECONDS = 2.0
 
 
 class Stream:
@@ -57,7 +59,7 @@ class Stream:
     @property
     def context(self) -> JetStreamContext:
         """JetStream; calls fail fast while not connected."""
-        return self._client.jetstream(timeout=5)
+        return self._client.jetstream(timeout=_ANSWER_SECONDS)
 
     def start(self) -> None:
         """Begin to connect; does not wait, because NATS away must not stop a service."""
