@@ -97,10 +97,10 @@ lint: $(VENV)/.dev ## Check style, types, imports, the contract and the generate
 
 # --- tests ------------------------------------------------------------------------------------
 
-# Two files at a time where that does no harm; what breaks DSM and times its healing comes last, alone.
+# Three files at a time where that does no harm, since many wait; what breaks DSM and times its healing comes last, alone.
 test: $(VENV)/.dev ## Run the tests (with ARGS, those of one pytest)
 ifeq ($(ARGS),)
-	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/service tests/system
+	$(BIN)/pytest -n 3 --dist loadfile tests/unit tests/contract tests/service tests/system
 	$(BIN)/pytest tests/faults
 else
 	$(BIN)/pytest $(ARGS)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -14,6 +15,10 @@ from services.kit import log
 from services.kit.server import Server
 from services.local.stack import Stack, running
 from tests.harness import World, make_world
+
+# The same examples each time, so that a change is judged by itself; other ones by --hypothesis-profile=default.
+hypothesis.settings.register_profile("steady", derandomize=True)
+hypothesis.settings.load_profile("steady")
 
 # Far from UTC, and with a date line that bites: code that leans on the machine's zone fails here.
 os.environ["TZ"] = "Pacific/Auckland"
