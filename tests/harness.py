@@ -2,8 +2,8 @@
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ class World:
             self._ports[name] = choose_port(0, 0, taken=tuple(self._ports.values()))
         self._settings = settings
         self._servers: dict[str, Server] = {}
+        self._built: dict[str, Service] = {}
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._starting = asyncio.Lock()
 
@@ -57,9 +58,17 @@ class World:
     async def start(self, *names: str) -> None:
         """Start services; what runs already stays."""
         async with self._starting:
-            for name in names:
-                if name not in self._servers:
-                    await self._start(name)
+            started = [name for name in names if name not in self._servers]
+            for name in started:
+                await self._start(name)
+            await self._found(started)
+
+    async def _found(self, names: Sequence[str]) -> None:
+        """Give those who call services a moment to find them: who missed one for a while looks only now and then."""
+        running = [service for name, service in self._built.items() if name in self._servers]
+        for callee in (each for service in running for each in service.callees if each.name in names):
+            with suppress(AssertionError):  # Some tests have services that are not to find each other.
+                await eventually(callee.check, 3)
 
     async def stop(self, *names: str) -> None:
         """Stop services; by default all."""
@@ -90,17 +99,18 @@ class World:
     async def start_whole(self) -> Server:
         """All services behind one port, as `dsm up` runs them; beside the single ones they are second replicas."""
         await self.start(*SERVICES)
-        return await self._serve(SERVICES, port=0)
+        return await self._serve([self._build(name) for name in SERVICES], port=0)
 
     async def _start(self, name: str) -> None:
         if name in STATEFUL:
             self.stack.postgres.ensure_database(f"dsm_{name}")
             await asyncio.to_thread(upgrade, name, self.stack.postgres.url(f"dsm_{name}"))
-        self._servers[name] = await self._serve([name], self._ports[name])
+        self._built[name] = self._build(name)
+        self._servers[name] = await self._serve([self._built[name]], self._ports[name])
 
-    async def _serve(self, names: Iterable[str], port: int) -> Server:
+    async def _serve(self, services: Sequence[Service], port: int) -> Server:
         process = load(ProcessSettings, self._settings, port=port, metrics_port=-1, grace_seconds=1)
-        server = Server([self._build(name) for name in names], process)
+        server = Server(services, process)
         server.bind()
         await server.start()
         await eventually(lambda: server.ready)
