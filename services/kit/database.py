@@ -9,7 +9,6 @@ parameters; why no query builder stands between is told in docs/decisions.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -22,9 +21,10 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from services.kit import call
 from services.kit.call import RequestKey
+from services.kit.changes import INSERT_EVENTS, Change, Statement, changing, changing_all, event_params, key_params
 from services.kit.clock import Clock, utc_now
 from services.kit.errors import DatabaseUnavailable, Overloaded
-from services.kit.events import new_event, subject_of
+from services.kit.events import new_event
 
 log = structlog.get_logger()
 
@@ -39,44 +39,12 @@ _BROKEN = (OperationalError, InterfaceError)
 # Told by PostgreSQL to try again: nothing of the transaction has happened.
 CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
 
-_INSERT_EVENTS = """
-    INSERT INTO outbox (event_id, subject, aggregate_id, aggregate_version, project_id, payload)
-    SELECT * FROM unnest(%(event_ids)s::uuid[], %(subjects)s::text[], %(aggregate_ids)s::text[],
-                         %(versions)s::bigint[], %(project_ids)s::text[], %(payloads)s::bytea[])
-"""
-# Of the changes that took place, by key.
-_INSERT_EVENTS_OF_CHANGES = """
-    INSERT INTO outbox (event_id, subject, aggregate_id, aggregate_version, project_id, payload)
-    SELECT event_id, subject, aggregate_id, version, project_id, payload
-    FROM unnest(%(keys)s::text[], %(event_ids)s::uuid[], %(subjects)s::text[], %(aggregate_ids)s::text[],
-                %(versions)s::bigint[], %(project_ids)s::text[], %(payloads)s::bytea[])
-         AS event(key, event_id, subject, aggregate_id, version, project_id, payload)
-    WHERE key IN (SELECT key FROM change)
-"""
-_ANSWER_CHANGES = """
-    INSERT INTO request_record (request_id, method, fingerprint, response)
-    SELECT request_id, method, fingerprint, response
-    FROM unnest(%(answer_keys)s::text[], %(request_ids)s::uuid[], %(methods)s::text[], %(fingerprints)s::bytea[],
-                %(responses)s::bytea[]) AS answer(key, request_id, method, fingerprint, response)
-    WHERE key IN (SELECT key FROM change)
-"""
 _CLAIM_REQUEST = """
     INSERT INTO request_record (request_id, method, fingerprint) VALUES (%(request_id)s, %(method)s, %(fingerprint)s)
     ON CONFLICT (request_id) DO NOTHING
 """
 _ANSWER_REQUEST = "UPDATE request_record SET response = %(response)s WHERE request_id = %(request_id)s"
 _FIND_ANSWER = "SELECT method, fingerprint, response FROM request_record WHERE request_id = %(request_id)s"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One of many hot writes: the record that the SQL reads, and what is stored if that changed anything."""
-
-    key: str
-    record: Row
-    event: event_pb2.Event
-    reply: Message
-    request_key: RequestKey | None
 
 
 class AlreadyAnswered(Exception):
@@ -174,13 +142,13 @@ class WriteHandle(ReadHandle):
 
     async def claim(self) -> None:
         """Take the request_id for this transaction; AlreadyAnswered if another one has it."""
-        if self._key and not await self.execute(_CLAIM_REQUEST, _key_params(self._key)):
+        if self._key and not await self.execute(_CLAIM_REQUEST, key_params(self._key)):
             raise AlreadyAnswered
 
     async def flush(self) -> None:
         """Store events and answer; the last statements before the commit."""
         if self.events:
-            await self.execute(_INSERT_EVENTS, event_params(self.events))
+            await self.execute(INSERT_EVENTS, event_params(self.events))
         if self._key:
             if self.response is None:
                 raise RuntimeError(f"{self._key.method} committed without tx.reply(): its request_id protects nothing.")
@@ -294,20 +262,8 @@ class Database:
         request_id of the call at hand is kept with it unless `keyed` is False.
         """
         key = call.current().request_key if keyed else None
-        statement, bound = f"WITH change AS ({sql})", dict(params)
-        for name, further in (also or {}).items():
-            statement += f", {name} AS ({further})"
-        if events:
-            statement += f", posted AS ({_INSERT_EVENTS} WHERE EXISTS (SELECT FROM change))"
-            bound |= event_params(events)
-        if key:
-            if reply is None:
-                raise RuntimeError(f"{key.method} changed without a reply: its request_id protects nothing.")
-            statement += """, answered AS (
-                INSERT INTO request_record (request_id, method, fingerprint, response)
-                SELECT %(request_id)s, %(method)s, %(fingerprint)s, %(response)s WHERE EXISTS (SELECT FROM change))"""
-            bound |= {**_key_params(key), "response": reply.SerializeToString()}
-        found = await self._change(statement + " SELECT * FROM change", bound, row)
+        statement = changing(sql, params, also=also, events=events, key=key, reply=reply)
+        found = await self._change(statement, row)
         if found and events:
             self._committed()
         return found
@@ -321,25 +277,7 @@ class Database:
         no two changes have the same key. AlreadyAnswered if any request_id has been answered: then nothing is changed,
         and who has several asks for each alone.
         """
-        statement = f"WITH change AS ({sql})"
-        for name, further in (also or {}).items():
-            statement += f", {name} AS ({further})"
-        statement += f", posted AS ({_INSERT_EVENTS_OF_CHANGES})"
-        bound = {
-            **event_params([change.event for change in changes]),
-            "records": jsonb([change.record for change in changes]),
-            "keys": [change.key for change in changes],
-        }
-        if answered := [(change, change.request_key) for change in changes if change.request_key]:
-            statement += f", answered AS ({_ANSWER_CHANGES})"
-            bound |= {
-                "answer_keys": [change.key for change, _ in answered],
-                "request_ids": [key.request_id for _, key in answered],
-                "methods": [key.method for _, key in answered],
-                "fingerprints": [key.fingerprint for _, key in answered],
-                "responses": [change.reply.SerializeToString() for change, _ in answered],
-            }
-        changed: list[str] = await self._change(statement + " SELECT key FROM change", bound, scalar_row)
+        changed: list[str] = await self._change(changing_all(sql, changes, also=also), scalar_row)
         if changed:
             self._committed()
         return set(changed)
@@ -368,11 +306,11 @@ class Database:
         row = await self.read.maybe(_FIND_ANSWER, {"request_id": key.request_id}, row=dict_row)
         return (row["method"], bytes(row["fingerprint"]), row["response"]) if row else None
 
-    async def _change(self, statement: str, bound: Params, row: BaseRowFactory[T]) -> list[T]:
+    async def _change(self, statement: Statement, row: BaseRowFactory[T]) -> list[T]:
         async with self.connection() as connection:
             cursor = connection.cursor(row_factory=row)
             try:
-                await cursor.execute(statement, bound)
+                await cursor.execute(statement.sql, statement.params)
             except errors.UniqueViolation as error:
                 if error.diag.constraint_name == "request_record_pkey":
                     raise AlreadyAnswered from None
@@ -413,18 +351,6 @@ class Database:
         await self.pool.check()
 
 
-def event_params(events: Sequence[event_pb2.Event]) -> Params:
-    """The parameters of the outbox's insert."""
-    return {
-        "event_ids": [event.event_id for event in events],
-        "subjects": [subject_of(event) for event in events],
-        "aggregate_ids": [event.aggregate_id for event in events],
-        "versions": [event.aggregate_version for event in events],
-        "project_ids": [event.project_id for event in events],
-        "payloads": [event.SerializeToString() for event in events],
-    }
-
-
 def jsonb(value: object) -> Jsonb:
     """A value for a jsonb column."""
     return Jsonb(value)
@@ -455,7 +381,3 @@ async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
     task.result()
     if disturbed:
         raise asyncio.CancelledError
-
-
-def _key_params(key: RequestKey) -> dict[str, Any]:
-    return {"request_id": key.request_id, "method": key.method, "fingerprint": key.fingerprint}

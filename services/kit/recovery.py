@@ -18,9 +18,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 from psycopg.rows import scalar_row
 
+from services.kit.changes import event_params
 from services.kit.clock import utc_now
 from services.kit.convert import to_time
-from services.kit.database import WriteHandle, event_params
+from services.kit.database import WriteHandle
 from services.kit.errors import FailedPrecondition, Unavailable
 from services.kit.events import subject_of
 from services.kit.service import StatefulService, TakeBack

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from services.kit import call, database, failpoint, inbox, outbox, saga
+from services.kit import call, changes, failpoint, inbox, outbox, saga
 from services.kit.database import Database, WriteHandle
 
 
@@ -22,7 +22,7 @@ def no_outbox() -> None:
         await failpoint.reach(failpoint.OUTBOX_BEFORE_PUBLISH)
         if events:
             async with db.connection() as connection:
-                await connection.execute(database._INSERT_EVENTS, database.event_params(events))
+                await connection.execute(changes.INSERT_EVENTS, changes.event_params(events))
             db._committed()
 
     async def flush_nothing(self: WriteHandle) -> None:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from dsm.backlog.v1.backlog_service_pb2 import RELEASE_POLICY_ROLL_OVER, GetBacklogSummaryRequest, ListTasksRequest
+from dsm.backlog.v1.backlog_service_pb2 import RELEASE_POLICY_ROLL_OVER, GetBacklogSummaryRequest
 from dsm.backlog.v1.import_pb2 import IMPORT_FORMAT_JIRA_CSV, ImportOptions
 from dsm.backlog.v1.task_pb2 import TaskState
-from dsm.chronicle.v1.chronicle_service_pb2 import GetVelocityRequest, ListRetrospectivesRequest
-from dsm.chronicle.v1.note_pb2 import Retrospective
+from dsm.chronicle.v1.chronicle_service_pb2 import GetVelocityRequest
 from dsm.orchestrator.v1.decision_pb2 import (
     ACTION_KIND_START_SPRINT,
     ACTION_STATE_DONE,
@@ -26,9 +21,8 @@ from dsm.orchestrator.v1.decision_pb2 import (
     DecisionRecord,
     OrchestrateOptions,
 )
-from dsm.orchestrator.v1.episode_pb2 import EPISODE_EMBEDDING_STATE_EMBEDDED, Episode, EpisodeMatch
+from dsm.orchestrator.v1.episode_pb2 import EpisodeMatch
 from dsm.orchestrator.v1.orchestrator_service_pb2 import (
-    ListEpisodesRequest,
     OrchestrateRequest,
     OrchestrateResponse,
     SearchEpisodesRequest,
@@ -40,7 +34,6 @@ from dsm.sprint.v1.sprint_service_pb2 import (
     CloseSprintRequest,
     CloseSprintResponse,
     GetBurndownRequest,
-    GetSprintRequest,
 )
 from rich.console import Console
 from rich.live import Live
@@ -51,6 +44,7 @@ from services.cli.close import show_closing, show_retrospective
 from services.cli.decide import show_decision
 from services.cli.demo import cast, team
 from services.cli.demo.days import first_monday
+from services.cli.demo.lookout import Lookout
 from services.cli.demo.replay import Day, Replay
 from services.cli.errors import CliError
 from services.cli.importing import import_file, show_report
@@ -67,11 +61,6 @@ _SHORT_SPRINTS = 2
 _SHORT_TASKS = 10
 _SLOWER = 0.7
 _CALL_SECONDS = 120.0
-_PATIENCE_SECONDS = 20.0
-_POLL_SECONDS = 0.02
-_PAGE = 250
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -125,6 +114,7 @@ class Story:
         self.console = console
         self.plot = plot
         self.monday = first_monday(plot.today)
+        self._lookout = Lookout(dsm)
         self.last_day = self.monday + timedelta(days=7 * _WEEKS - 1)
         self.next_monday = self.last_day + timedelta(days=1)
         self.speed = 0.0
@@ -157,7 +147,7 @@ class Story:
         """A project, five people, their skills, holidays and time off."""
         self._chapter("A team", "A project has people, and a calendar that knows when they are at work.")
         project_id = team.found_project(self.dsm, self.plot.project_id, f"Demo of {self.plot.today}")
-        self.project_id = self.facts.project_id = project_id
+        self.project_id = self.facts.project_id = self._lookout.project_id = project_id
         team.hire(self.dsm, project_id)
         team.take_time_off(self.dsm, project_id, self.monday, self.last_day)
         self.names = names_of(self.dsm, project_id)
@@ -212,9 +202,10 @@ class Story:
             "The backlog follows", "An open sprint owns its tasks; the backlog learns what happens to them by events."
         )
         began = time.monotonic()
-        self._eventually("the backlog agrees with the sprint", self._backlog_agrees)
+        self._lookout.eventually("the backlog agrees with the sprint", self._lookout.backlog_agrees, self.sprint_id)
         waited = self.facts.backlog_followed_after_seconds = round(time.monotonic() - began, 3)
-        in_backlog, in_sprint = self._states_in_backlog(), self._states_in_sprint()
+        in_backlog = self._lookout.states_in_backlog(self.sprint_id)
+        in_sprint = self._lookout.states_in_sprint(self.sprint_id)
         rows = [(word(TaskState, state), in_backlog[state], in_sprint[state]) for state in sorted(in_sprint)]
         columns = ["State", "In the backlog", "In the sprint"]
         self.console.print(table("", columns, rows, right=columns[1:]))
@@ -236,13 +227,15 @@ class Story:
         self.facts.released_tasks = answer.released_tasks_count
         self.facts.retrospective_id = answer.retrospective_id
         show_closing(self.console, answer)
-        self._eventually("the backlog has everything back", lambda: not self._states_in_backlog())
+        self._lookout.eventually("the backlog has everything back", self._lookout.nothing_held, self.sprint_id)
         self.console.print("The backlog sees no task in the sprint any more.")
 
     def the_retrospective(self) -> None:
         """What the chronicle keeps of the sprint."""
         self._chapter("The retrospective", "The chronicle keeps what the team takes from the sprint, and its velocity.")
-        note = self._eventually("the chronicle has the retrospective", self._retrospective)
+        note = self._lookout.eventually(
+            "the chronicle has the retrospective", self._lookout.retrospective, self.facts.retrospective_id
+        )
         show_retrospective(self.console, note, self.names)
         self.console.print()
         request = GetVelocityRequest(project_id=self.project_id)
@@ -261,8 +254,8 @@ class Story:
             closed = self._play_quickly(sprint, self.plot.seed + 1 + number)
             rows.append((sprint.sprint_id, sprint.start_date, len(sprint.tasks), closed.completed_tasks_count))
             self.next_monday += timedelta(weeks=_SHORT_WEEKS)
-            self._eventually("the backlog has everything back", partial(self._nothing_held, sprint.sprint_id))
-            self._eventually("its decision has an outcome", partial(self._outcome_known, sprint.sprint_id))
+            self._lookout.eventually("the backlog has everything back", self._lookout.nothing_held, sprint.sprint_id)
+            self._lookout.eventually("its decision has an outcome", self._lookout.outcome_known, sprint.sprint_id)
         columns = ["Sprint", "First day", "Tasks", "Completed"]
         self.console.print(table("", columns, rows, right=columns[2:]))
         self._set_mode(DECISION_MODE_INTELLIGENCE_ENHANCED)
@@ -274,10 +267,12 @@ class Story:
             "The orchestrator remembers each decision with what came of it. Evidence that is sure enough changes what "
             "the rules decide; the answer says what, why, and how sure.",
         )
-        self._eventually(
-            "the orchestrator knows how the first sprint ended", lambda: self._outcome_known(self.sprint_id)
+        self._lookout.eventually(
+            "the orchestrator knows how the first sprint ended", self._lookout.outcome_known, self.sprint_id
         )
-        self._eventually("the chronicle knows every sprint", self._history_complete)
+        self._lookout.eventually(
+            "the chronicle knows every sprint", self._lookout.sprints_in_history, 1 + _SHORT_SPRINTS
+        )
         decided = self._decide(self.next_monday, _SHORT_WEEKS, 0)
         record, sprint = decided.record, decided.sprint
         self.facts.next_sprint_id, self.facts.next_start_date = sprint.sprint_id, sprint.start_date
@@ -310,7 +305,7 @@ class Story:
         )
         request = OrchestrateRequest(project_id=self.project_id, options=options)
         answer: OrchestrateResponse = self.dsm.orchestrator.Orchestrate(request, timeout=_CALL_SECONDS)
-        sprint = self._sprint(_started(answer.decision))
+        sprint = self._lookout.sprint(_started(answer.decision))
         if show:
             show_decision(self.console, answer)
             self.console.print(f"\n{headline(sprint)}")
@@ -333,13 +328,6 @@ class Story:
     def _set_mode(self, mode: DecisionMode.ValueType) -> None:
         config = DecisionModeConfig(mode=mode)
         self.dsm.orchestrator.SetDecisionMode(SetDecisionModeRequest(project_id=self.project_id, config=config))
-
-    def _history_complete(self) -> bool:
-        velocity = self.dsm.chronicle.GetVelocity(GetVelocityRequest(project_id=self.project_id)).velocity
-        return len(velocity.velocity_trend_data) == 1 + _SHORT_SPRINTS
-
-    def _sprint(self, sprint_id: str) -> Sprint:
-        return self.dsm.sprint.GetSprint(GetSprintRequest(sprint_id=sprint_id)).sprint
 
     def _show_loads(self, sprint: Sprint) -> None:
         loads = {
@@ -368,50 +356,9 @@ class Story:
             escape("\n".join(news)),
         ]
 
-    def _states_in_sprint(self) -> Counter[int]:
-        return Counter(int(task.state) for task in self._sprint(self.sprint_id).tasks)
-
-    def _states_in_backlog(self, sprint_id: str = "") -> Counter[int]:
-        """States of the tasks that the backlog sees in a sprint; by default the first."""
-        states: Counter[int] = Counter()
-        token = ""
-        while True:
-            request = ListTasksRequest(
-                project_id=self.project_id, sprint_id=sprint_id or self.sprint_id, page_size=_PAGE, page_token=token
-            )
-            answer = self.dsm.backlog.ListTasks(request)
-            states.update(int(task.state) for task in answer.tasks)
-            token = answer.next_page_token
-            if not token:
-                return states
-
-    def _backlog_agrees(self) -> bool:
-        return self._states_in_backlog() == self._states_in_sprint()
-
-    def _retrospective(self) -> Retrospective | None:
-        request = ListRetrospectivesRequest(project_id=self.project_id, retrospective_id=self.facts.retrospective_id)
-        found = self.dsm.chronicle.ListRetrospectives(request).retrospectives
-        return found[0] if found else None
-
-    def _episode(self, sprint_id: str) -> Episode:
-        """What the orchestrator remembers of the decision that a sprint came of."""
-        request = ListEpisodesRequest(project_id=self.project_id)
-        return next(
-            episode
-            for episode in self.dsm.orchestrator.ListEpisodes(request).episodes
-            if episode.sprint_id == sprint_id
-        )
-
-    def _nothing_held(self, sprint_id: str) -> bool:
-        return not self._states_in_backlog(sprint_id)
-
-    def _outcome_known(self, sprint_id: str) -> bool:
-        episode = self._episode(sprint_id)
-        return episode.HasField("outcome") and episode.embedding_state == EPISODE_EMBEDDING_STATE_EMBEDDED
-
     def _show_memories(self, sprint_id: str) -> None:
         """The earlier decisions whose situation resembles that of the last one."""
-        last = self._episode(sprint_id)
+        last = self._lookout.episode(sprint_id)
         found = self.dsm.orchestrator.SearchEpisodes(SearchEpisodesRequest(query=last.context_text)).matches
         earlier = [match for match in found if match.episode.episode_id != last.episode_id]
         self.facts.earlier_decisions = len(earlier)
@@ -427,15 +374,6 @@ class Story:
         self.console.print()
         self.console.rule(f"[bold]{self._chapters}. {title}[/bold]", align="left")
         self.console.print(f"{escape(text)}\n")
-
-    def _eventually(self, what: str, check: Callable[[], T | None]) -> T:
-        """Wait until a check gives something true; raises CliError if it does not happen."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not (found := check()):
-            if time.monotonic() > deadline:
-                raise CliError(f"After {_PATIENCE_SECONDS:g} s it still does not hold that {what}: see `dsm status`.")
-            time.sleep(_POLL_SECONDS)
-        return found
 
 
 def _started(decision: DecisionRecord) -> str:
