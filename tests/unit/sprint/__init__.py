@@ -1,0 +1,1 @@
+"""The sprint service's rules."""
