@@ -35,8 +35,7 @@ from services.orchestrator.domain.strategy import (
     applicable,
     features,
 )
-from tests.unit.test_orchestrator_domain import analysis
-from tests.unit.test_orchestrator_memory import HISTORY
+from tests.unit.orchestrator.situations import HISTORY, analysis
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)

@@ -7,24 +7,14 @@ from services.orchestrator.domain.decision import decide_rule_based
 from services.orchestrator.domain.episode import describe, reassess, remember
 from services.orchestrator.domain.likeness import Traits, traits_of
 from services.orchestrator.domain.outcome import Outcome
-from services.orchestrator.domain.situation import Analysis, Options, Patterns, Trend
+from services.orchestrator.domain.situation import Analysis, Options
 from services.orchestrator.memory import Cache
 from services.orchestrator.store.episodes import Vector
-from tests.unit.test_orchestrator_domain import FINISHED, NOW, analysis, record
+from tests.unit.orchestrator.situations import FINISHED, HISTORY, NOW, analysis, record
 
 
 def in_words(seen: Analysis) -> str:
     return describe(seen, decide_rule_based(seen, Options()))
-
-
-HISTORY = Patterns(
-    closed_sprints=4,
-    duration_days=14,
-    completed_tasks=6,
-    completion_rate=0.75,
-    trend=Trend.FALLING,
-    points_per_person_day=None,
-)
 
 
 def test_a_situation_in_words() -> None:

@@ -1,0 +1,1 @@
+"""The project service's rules."""
