@@ -1,0 +1,1 @@
+"""The backlog service's rules."""

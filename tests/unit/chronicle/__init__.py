@@ -1,0 +1,1 @@
+"""The chronicle's rules and formulas."""
