@@ -200,20 +200,21 @@ async def _totals(stage: Stage) -> AsyncIterator[str]:
 async def _sprints(stage: Stage) -> AsyncIterator[str]:
     """A sprint's counts are what its tasks add up to; closed ones hold no open work; at most one is open."""
     for ground in stage.grounds:
-        listed = (await stage.ask("ListSprints", sprint.ListSprintsRequest(project_id=ground.project_id))).sprints
+        request = sprint.ListSprintsRequest(project_id=ground.project_id, page_size=13)
+        listed = await _whole(stage, "ListSprints", request, "sprints")
         open_ones = [found.sprint_id for found in listed if found.state in _OPEN]
         if len(open_ones) > 1:
             yield f"More than one sprint is open: {open_ones}"
         holders: Counter[str] = Counter()
         for short in listed:
             whole = (await stage.ask("GetSprint", sprint.GetSprintRequest(sprint_id=short.sprint_id))).sprint
-            tasks = [task async for task in _sprint_tasks(stage, short.sprint_id)]
+            tasks = await _sprint_tasks(stage, short.sprint_id)
             inside = [task for task in tasks if not task.outcome]
             holders.update(task.task_id for task in inside)
             if list(whole.tasks) != tasks:
                 yield f"{short.sprint_id}: GetSprint and ListSprintTasks differ"
-            request = sprint.GetTaskSummaryRequest(sprint_id=short.sprint_id)
-            for told in (short.task_summary, whole.task_summary, (await stage.ask("GetTaskSummary", request)).summary):
+            asked = await stage.ask("GetTaskSummary", sprint.GetTaskSummaryRequest(sprint_id=short.sprint_id))
+            for told in (short.task_summary, whole.task_summary, asked.summary):
                 if told != _summary(tasks):
                     yield f"{short.sprint_id}: told {told} instead of {_summary(tasks)}"
             if short.state not in _OPEN and inside:
@@ -292,33 +293,29 @@ async def _letters(stage: Stage) -> AsyncIterator[str]:
 
 
 async def _tasks(stage: Stage, project_id: str) -> list[task_pb2.Task]:
-    """Every task of a project, page by page."""
-    found: list[task_pb2.Task] = []
     request = backlog.ListTasksRequest(project_id=project_id, page_size=37)
-    while True:
-        answer = await stage.ask("ListTasks", request)
-        found += answer.tasks
-        if not answer.next_page_token:
-            return found
-        request.page_token = answer.next_page_token
+    return await _whole(stage, "ListTasks", request, "tasks")
 
 
-async def _sprint_tasks(stage: Stage, sprint_id: str) -> AsyncIterator[sprint_pb2.SprintTask]:
-    """Every task of a sprint, page by page."""
+async def _sprint_tasks(stage: Stage, sprint_id: str) -> list[sprint_pb2.SprintTask]:
     request = sprint.ListSprintTasksRequest(sprint_id=sprint_id, page_size=17)
-    while True:
-        answer = await stage.ask("ListSprintTasks", request)
-        for task in answer.tasks:
-            yield task
-        if not answer.next_page_token:
-            return
-        request.page_token = answer.next_page_token
+    return await _whole(stage, "ListSprintTasks", request, "tasks")
 
 
 async def _story_list(stage: Stage, project_id: str) -> list[task_pb2.Story]:
-    """The stories of a project; a play makes far fewer than a page has."""
-    answer = await stage.ask("ListStories", backlog.ListStoriesRequest(project_id=project_id, page_size=250))
-    return list(answer.stories)
+    request = backlog.ListStoriesRequest(project_id=project_id, page_size=41)
+    return await _whole(stage, "ListStories", request, "stories")
+
+
+async def _whole(stage: Stage, method: str, request: Any, rows: str) -> list[Any]:
+    """A list, page by page."""
+    found: list[Any] = []
+    while True:
+        answer = await stage.ask(method, request)
+        found += getattr(answer, rows)
+        if not answer.next_page_token:
+            return found
+        request.page_token = answer.next_page_token
 
 
 async def _rows_of(stage: Stage, service: str, columns: str, table: str, project_id: str) -> list[dict[str, Any]]:
