@@ -2,13 +2,15 @@
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+import nats
 import psycopg
+from nats.js import JetStreamContext
 from psycopg.rows import dict_row
 
 from services.kit import status
@@ -95,6 +97,15 @@ class World:
         async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row, autocommit=True) as connection:
             cursor = await connection.execute(sql, params)
             return await cursor.fetchall() if cursor.description else []
+
+    @asynccontextmanager
+    async def jetstream(self) -> AsyncIterator[JetStreamContext]:
+        """The streams, by a connection of the test's own."""
+        client = await nats.connect(self.stack.nats.url)
+        try:
+            yield client.jetstream()
+        finally:
+            await client.close()
 
     async def start_whole(self) -> Server:
         """All services behind one port, as `dsm up` runs them; beside the single ones they are second replicas."""

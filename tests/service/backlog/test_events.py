@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
-import nats
 import pytest
 from dsm.backlog.v1 import backlog_service_pb2 as pb
 from dsm.backlog.v1.task_pb2 import (
@@ -63,9 +62,8 @@ async def backlog(world: World) -> Backlog:
 
 @pytest.fixture
 async def sprints(world: World, backlog: Backlog) -> AsyncIterator[Sprints]:
-    client = await nats.connect(world.stack.nats.url)
-    yield Sprints(client.jetstream())
-    await client.close()
+    async with world.jetstream() as js:
+        yield Sprints(js)
 
 
 def _course(task: Task, sprint_id: str, version: int, **fields: Any) -> SprintTask:

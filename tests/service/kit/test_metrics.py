@@ -7,7 +7,6 @@ import urllib.request
 from contextlib import suppress
 from uuid import uuid4
 
-import nats
 import pytest
 from dsm.backlog.v1 import backlog_service_pb2
 from dsm.events.v1.event_pb2 import Event
@@ -190,9 +189,8 @@ async def test_a_consumer_that_stands_still_has_a_lag_in_messages_and_seconds(se
 async def test_dead_letters_are_counted_until_they_are_gone(server: Server, dsm: Dsm) -> None:
     labels = {"service": "sprint", "consumer": "sprint-dsm_sprint_in"}
     event = Event(event_id=str(uuid4()), task_progressed=TaskProgressed(task_id="bad id", new_total_progress=999))
-    client = await nats.connect(dsm.world.stack.nats.url)
-    await client.jetstream().publish(REPORTED, event.SerializeToString())
-    await client.close()
+    async with dsm.world.jetstream() as js:
+        await js.publish(REPORTED, event.SerializeToString())
     await server.exceeds(0, "dsm_dead_letters_waiting", **labels)
     assert await server.value("dsm_dead_letters_total", **labels) > 0
     await dsm.world.query("sprint", "DELETE FROM dead_letter")

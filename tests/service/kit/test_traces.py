@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import grpc
-import nats
 import pytest
 from dsm.events.v1.event_pb2 import Event
 from dsm.events.v1.sprint_events_pb2 import TaskProgressed
@@ -126,9 +125,8 @@ async def test_progress_from_outside_goes_on_with_the_senders_trace(
     trace_id, sender_id = trace.ids(client)
     event = Event(event_id=str(uuid4()), task_progressed=TaskProgressed(task_id=at.task_ids[0], new_total_progress=60))
     event.event_time.GetCurrentTime()
-    connection = await nats.connect(world.stack.nats.url)
-    await connection.jetstream().publish(REPORTED, event.SerializeToString(), headers={trace.HEADER: client})
-    await connection.close()
+    async with world.jetstream() as js:
+        await js.publish(REPORTED, event.SerializeToString(), headers={trace.HEADER: client})
     taken = await _span(collector, f"apply {REPORTED}", trace_id)
     published = await _span(collector, f"publish {TOLD}", trace_id)
     applied = await _span(collector, f"apply {TOLD}", trace_id)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import nats
 import pytest
 from dsm.events.v1 import event_pb2
 from dsm.project.v1 import project_service_pb2 as pb
@@ -22,7 +19,6 @@ from dsm.project.v1.project_pb2 import (
 )
 from dsm.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from google.protobuf.field_mask_pb2 import FieldMask
-from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from tests.harness import World, eventually, refused
@@ -271,18 +267,9 @@ async def _all_published(world: World, aggregate_id: str) -> bool:
     return all(row["publish_time"] for row in await _outbox(world, aggregate_id))
 
 
-@asynccontextmanager
-async def _stream(world: World) -> AsyncIterator[JetStreamContext]:
-    client = await nats.connect(world.stack.nats.url)
-    try:
-        yield client.jetstream()
-    finally:
-        await client.close()
-
-
 async def _last(world: World) -> int:
     """Number of the last message in the stream; 0 if there is no stream yet."""
-    async with _stream(world) as js:
+    async with world.jetstream() as js:
         try:
             return (await js.stream_info("DSM_PROJECT")).state.last_seq
         except NotFoundError:
@@ -291,7 +278,7 @@ async def _last(world: World) -> int:
 
 async def _published(world: World, after: int) -> list[event_pb2.Event]:
     """What came into the stream after a message."""
-    async with _stream(world) as js:
+    async with world.jetstream() as js:
         last = (await js.stream_info("DSM_PROJECT")).state.last_seq
         messages = [await js.get_msg("DSM_PROJECT", number) for number in range(after + 1, last + 1)]
     assert all(message.headers and message.headers["Dsm-Type"] == message.subject for message in messages)

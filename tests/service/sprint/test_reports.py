@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import nats
 import pytest
 from dsm.backlog.v1 import task_pb2
 from dsm.events.v1 import event_pb2, sprint_events_pb2
@@ -48,11 +47,9 @@ def _event(task_id: str, percent: int, minute: int = 0, **fields: object) -> eve
 
 async def _publish(world: World, *events: event_pb2.Event | bytes) -> None:
     """Send events as any producer does; DSM has made the stream."""
-    client = await nats.connect(world.stack.nats.url)
-    stream = client.jetstream()
-    for event in events:
-        await stream.publish(SUBJECT, event if isinstance(event, bytes) else event.SerializeToString())
-    await client.close()
+    async with world.jetstream() as js:
+        for event in events:
+            await js.publish(SUBJECT, event if isinstance(event, bytes) else event.SerializeToString())
 
 
 async def _verdict(at: Fixture, event: event_pb2.Event) -> str:

@@ -9,7 +9,6 @@ from datetime import date
 from random import Random
 from typing import Any
 
-import nats
 from dsm.events.v1 import event_pb2
 from dsm.project.v1 import employee_pb2, project_pb2
 from dsm.project.v1 import project_service_pb2 as project
@@ -98,10 +97,9 @@ class Stage:
 
     async def publish(self, client: str, event: event_pb2.Event, *, times: int = 1) -> None:
         """Publish an event from outside, delivered several `times`."""
-        connection = await nats.connect(self.world.stack.nats.url)
-        for _ in range(times):
-            await connection.jetstream().publish(subject_of(event), event.SerializeToString())
-        await connection.close()
+        async with self.world.jetstream() as js:
+            for _ in range(times):
+                await js.publish(subject_of(event), event.SerializeToString())
         self.published.append(event.event_id)
         self.history.append(Told(client, subject_of(event), event, ()))
 
