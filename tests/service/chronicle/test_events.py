@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-import pytest_asyncio
 from dsm.chronicle.v1 import chronicle_service_pb2 as pb
-from dsm.chronicle.v1.chronicle_service_pb2_grpc import ChronicleServiceStub
 from dsm.chronicle.v1.note_pb2 import (
     ActionItem,
     DailyScrumReport,
@@ -21,6 +17,7 @@ from dsm.chronicle.v1.note_pb2 import (
 )
 from dsm.events.v1.event_pb2 import Event
 from dsm.events.v1.orchestrator_events_pb2 import DecisionMade
+from dsm.events.v1.project_events_pb2 import EmployeeErased
 from dsm.events.v1.sprint_events_pb2 import (
     ImpedimentRaised,
     ImpedimentResolved,
@@ -35,38 +32,12 @@ from services.kit.clock import utc_now
 from services.kit.events import new_event, stream_of, subject_of
 from services.kit.stream import Stream
 from tests.harness import World, eventually
+from tests.service.chronicle.histories import reported_day, tell
+from tests.service.chronicle.notes import new_id, new_project
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from dsm.chronicle.v1.chronicle_service_pb2_grpc import ChronicleServiceAsyncStub
     from google.protobuf.message import Message
-
-_numbers = count(1)
-
-
-@pytest_asyncio.fixture(scope="module")
-async def stream(world: World) -> AsyncIterator[Stream]:
-    """The event stream, as the services that publish on it have it."""
-    made = Stream("chronicle-test", world.stack.nats.url)
-    made.start()
-    await made.wait_connected()
-    for name in ("DSM_SPRINT", "DSM_ORCHESTRATOR"):
-        await made.ensure(name)
-    yield made
-    await made.close()
-
-
-async def _stub(world: World) -> ChronicleServiceAsyncStub:
-    return ChronicleServiceStub(await world.channel("chronicle"))
-
-
-def _project() -> str:
-    return f"CHREV{next(_numbers):03}"
-
-
-def _id() -> str:
-    return str(uuid4())
 
 
 def _event(payload: Message, project_id: str, version: int = 1) -> Event:
@@ -85,7 +56,7 @@ async def _publish(stream: Stream, *events: Event) -> None:
 def _started(project_id: str, number: int = 1) -> SprintStarted:
     sprint_id = f"{project_id}-S{number:02}"
     note = PlanningNote(
-        note_id=_id(),
+        note_id=new_id(),
         sprint_id=sprint_id,
         project_id=project_id,
         sprint_name="Sprint",
@@ -100,7 +71,7 @@ def _started(project_id: str, number: int = 1) -> SprintStarted:
 def _reported(project_id: str, day: str = "2026-01-06") -> ScrumReported:
     person = PersonReport(employee_id="E001", tasks=[TaskReport(task_id="T1", progress_percent=50)])
     report = DailyScrumReport(
-        report_id=_id(), project_id=project_id, sprint_id=f"{project_id}-S01", report_date=day, reports=[person]
+        report_id=new_id(), project_id=project_id, sprint_id=f"{project_id}-S01", report_date=day, reports=[person]
     )
     return ScrumReported(report=report)
 
@@ -108,14 +79,14 @@ def _reported(project_id: str, day: str = "2026-01-06") -> ScrumReported:
 def _closed(project_id: str) -> SprintClosed:
     sprint_id = f"{project_id}-S01"
     note = Retrospective(
-        retrospective_id=_id(),
+        retrospective_id=new_id(),
         sprint_id=sprint_id,
         project_id=project_id,
         sprint_name="Sprint",
         start_date="2026-01-05",
         end_date="2026-01-18",
         duration_weeks=2,
-        action_items=[ActionItem(action_item_id=_id(), description="Get access early")],
+        action_items=[ActionItem(action_item_id=new_id(), description="Get access early")],
     )
     figures = SprintStatistics(planned_tasks=3, planned_points=6, completed_tasks=2, completed_points=4)
     figures.released_tasks = 1
@@ -125,7 +96,7 @@ def _closed(project_id: str) -> SprintClosed:
 
 def _impediment(project_id: str) -> Impediment:
     return Impediment(
-        impediment_id=_id(),
+        impediment_id=new_id(),
         project_id=project_id,
         sprint_id=f"{project_id}-S01",
         task_id=f"{project_id}-TASK001",
@@ -135,8 +106,8 @@ def _impediment(project_id: str) -> Impediment:
     )
 
 
-async def test_a_sprint_leaves_its_notes(world: World, stream: Stream) -> None:
-    stub, project = await _stub(world), _project()
+async def test_a_sprint_leaves_its_notes(stub: ChronicleServiceAsyncStub, world: World, stream: Stream) -> None:
+    project = new_project()
     started, reported, closed = _started(project), _reported(project), _closed(project)
     await _publish(stream, *(_event(payload, project) for payload in (started, reported, closed)))
 
@@ -166,8 +137,10 @@ async def test_a_sprint_leaves_its_notes(world: World, stream: Stream) -> None:
     assert len(told) == 3
 
 
-async def test_what_is_delivered_again_has_no_effect(world: World, stream: Stream) -> None:
-    stub, project = await _stub(world), _project()
+async def test_what_is_delivered_again_has_no_effect(
+    stub: ChronicleServiceAsyncStub, world: World, stream: Stream
+) -> None:
+    project = new_project()
     started, closed = _started(project), _closed(project)
     events = [_event(started, project), _event(closed, project)]
     # The same events again, and the same notes in other events, as a replayed outbox may send them.
@@ -190,8 +163,8 @@ async def test_what_is_delivered_again_has_no_effect(world: World, stream: Strea
 
 
 async def test_many_events_are_taken_in(world: World, stream: Stream) -> None:
-    await _stub(world)
-    project = _project()
+    await world.start("chronicle")
+    project = new_project()
     days = [f"2026-{month:02}-{day:02}" for month in range(1, 13) for day in range(1, 29)]
     await _publish(stream, *(_event(_reported(project, day), project) for day in days))
 
@@ -204,8 +177,8 @@ async def test_many_events_are_taken_in(world: World, stream: Stream) -> None:
 
 
 async def test_a_resolved_impediment_stays_resolved(world: World, stream: Stream) -> None:
-    await _stub(world)
-    project = _project()
+    await world.start("chronicle")
+    project = new_project()
     blocked, late = _impediment(project), _impediment(project)
     resolved = Impediment(resolution="Got access")
     resolved.MergeFrom(blocked)
@@ -232,10 +205,12 @@ async def test_a_resolved_impediment_stays_resolved(world: World, stream: Stream
     assert found[late.impediment_id]["resolve_time"] is not None
 
 
-async def test_a_decision_follows_the_orchestrator(world: World, stream: Stream) -> None:
-    stub, project = await _stub(world), _project()
+async def test_a_decision_follows_the_orchestrator(
+    stub: ChronicleServiceAsyncStub, world: World, stream: Stream
+) -> None:
+    project = new_project()
     record = DecisionRecord(
-        decision_id=_id(),
+        decision_id=new_id(),
         project_id=project,
         mode=DecisionMode.DECISION_MODE_RULE_BASED_ONLY,
         decision_source=DecisionSource.DECISION_SOURCE_RULE_BASED_ONLY,
@@ -272,8 +247,8 @@ async def test_a_decision_follows_the_orchestrator(world: World, stream: Stream)
     assert answer.decision_note.decision == acted
 
 
-async def test_a_bad_note_is_buried_and_holds_nobody_up(world: World, stream: Stream) -> None:
-    stub, project = await _stub(world), _project()
+async def test_a_bad_note_is_buried_and_holds_nobody_up(stub: ChronicleServiceAsyncStub, stream: Stream) -> None:
+    project = new_project()
     bad, good = _started(project, 1), _started(project, 2)
     bad.planning_note.end_date = "2026-02-30"
     await _publish(stream, _event(bad, project), _event(good, project))
@@ -284,3 +259,27 @@ async def test_a_bad_note_is_buried_and_holds_nobody_up(world: World, stream: St
 
     [note] = await eventually(kept)
     assert note.note_id == good.planning_note.note_id
+
+
+async def test_an_erased_persons_own_words_are_blanked(
+    stub: ChronicleServiceAsyncStub, world: World, stream: Stream
+) -> None:
+    project = new_project()
+    await stub.RecordDailyScrum(reported_day(project, "2026-01-06", ("T1", 30), who="GONE1"))
+    await stub.RecordDailyScrum(reported_day(project, "2026-01-07", ("T1", 60), who="STAYS"))
+    await tell(stream, EmployeeErased(employee_id="GONE1"))
+
+    async def words(who: str) -> list[tuple[str, str, int]]:
+        sql = """SELECT yesterday_work, today_work, progress_percent FROM scrum_task
+                 WHERE employee_id = %(who)s ORDER BY report_date"""
+        return [tuple(row.values()) for row in await world.query("chronicle", sql, {"who": who})]
+
+    async def blanked() -> bool:
+        return await words("GONE1") == [("", "", 30)]
+
+    await eventually(blanked)
+    assert await words("STAYS") == [("Did T1", "More", 60)]
+    # A report that was still on its way.
+    late = (await stub.RecordDailyScrum(reported_day(project, "2026-01-08", ("T1", 90), who="GONE1"))).report
+    assert late.reports[0].tasks[0].yesterday_work == ""
+    assert await words("GONE1") == [("", "", 30), ("", "", 90)]
