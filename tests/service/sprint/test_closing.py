@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -16,8 +14,7 @@ from dsm.events.v1 import event_pb2
 from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
-from services.local.stack import Stack
-from tests.harness import World, eventually, make_world, refused
+from tests.harness import World, eventually, refused
 from tests.service.sprint.sprints import LAST_DAY, MONDAY, Fixture, make
 
 COMPLETED = sprint_pb2.SPRINT_STATE_COMPLETED
@@ -183,23 +180,16 @@ async def test_the_day_of_closing_is_in_the_sprint_or_after_it(world: World, at:
 class TestWithoutBacklog:
     """A backlog that is away, in a world of its own with short leases."""
 
-    @pytest.fixture
-    async def other(self, stack: Stack, world: World) -> AsyncIterator[World]:
-        # The shared world's own sprint service must not take the sagas over first.
-        await world.stop("sprint")
-        async with AsyncExitStack() as exits:
-            yield await make_world(stack, exits, DSM_SAGA_LEASE_SECONDS="1", DSM_BREAKER_RESET_SECONDS="0.2")
-
-    async def test_a_closing_ends_by_itself_when_the_backlog_is_back(self, other: World) -> None:
-        at = await _ready(other)
-        await other.stop("backlog")
+    async def test_a_closing_ends_by_itself_when_the_backlog_is_back(self, own_world: World) -> None:
+        at = await _ready(own_world)
+        await own_world.stop("backlog")
         request_id = str(uuid4())
         failed = await refused(_close(at, request_id=request_id))
         assert (failed.code, failed.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
         assert (await at.sprint(f"{at.project_id}-S01")).state == sprint_pb2.SPRINT_STATE_CLOSING
         assert (await refused(at.report(at.task_ids[1], 50))).reason == "SPRINT_NOT_IN_PROGRESS"
         assert (await refused(_close(at))).reason == "SPRINT_NOT_IN_PROGRESS"
-        await other.start("backlog")
+        await own_world.start("backlog")
 
         async def closed() -> bool:
             return (await at.sprint(f"{at.project_id}-S01")).state == WITH_PENDING

@@ -1,10 +1,9 @@
-"""StartSprint, and what reads sprints."""
+"""StartSprint."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import grpc
@@ -17,8 +16,7 @@ from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.local.stack import Stack
-from tests.harness import World, eventually, make_world, refused
+from tests.harness import World, eventually, refused
 from tests.service.sprint.sprints import LAST_DAY, MONDAY, make
 
 IN_PROGRESS = sprint_pb2.SPRINT_STATE_IN_PROGRESS
@@ -233,129 +231,37 @@ async def test_a_sprint_follows_titles_and_points_of_the_backlog(world: World) -
     assert (burndown.start_points, burndown.days[-1].remaining_points) == (10, 13)
 
 
-async def test_sprints_are_listed_newest_first_in_pages(world: World) -> None:
-    at = await make(world, points=(5,) * 6)
-    for number in range(3):
-        sprint = await at.started(start_date=f"2025-03-{3 + 7 * number:02}", duration_weeks=1, max_tasks=1)
-        await at.sprints.CloseSprint(pb.CloseSprintRequest(sprint_id=sprint.sprint_id))
-    request = pb.ListSprintsRequest(project_id=at.project_id, page_size=2)
-    first = await at.sprints.ListSprints(request)
-    assert [sprint.sprint_id[-3:] for sprint in first.sprints] == ["S03", "S02"]
-    assert first.sprints[0].task_summary.total_tasks == 1
-    assert not first.sprints[0].tasks
-    request.page_token = first.next_page_token
-    second = await at.sprints.ListSprints(request)
-    assert [sprint.sprint_id[-3:] for sprint in second.sprints] == ["S01"]
-    assert not second.next_page_token
-    request.project_id = "OTHER"
-    failed = await refused(at.sprints.ListSprints(request))
-    assert (failed.code, failed.reason) == ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID")
-    request = pb.ListSprintsRequest(project_id=at.project_id, states=[IN_PROGRESS])
-    assert not (await at.sprints.ListSprints(request)).sprints
-
-
-async def test_the_active_sprint_is_found_by_project_or_as_the_first_to_start(world: World) -> None:
-    at = await make(world)
-    failed = await refused(at.sprints.GetActiveSprint(pb.GetActiveSprintRequest(project_id=at.project_id)))
-    assert (failed.code, failed.reason, failed.metadata) == (
-        "NOT_FOUND",
-        "NO_ACTIVE_SPRINT",
-        {"project_id": at.project_id},
-    )
-    sprint = await at.started(start_date="1990-01-01")
-    found = await at.sprints.GetActiveSprint(pb.GetActiveSprintRequest(project_id=at.project_id))
-    assert found.sprint == sprint
-    assert (await at.sprints.GetActiveSprint(pb.GetActiveSprintRequest())).sprint.sprint_id == sprint.sprint_id
-
-
-async def test_projects_with_sprints_are_listed(world: World) -> None:
-    at = await make(world)
-    await at.start()
-    found: list[str] = []
-    token = ""
-    while True:
-        page = await at.sprints.ListProjectsWithSprints(
-            pb.ListProjectsWithSprintsRequest(page_size=5, page_token=token)
-        )
-        found += page.project_ids
-        if not (token := page.next_page_token):
-            break
-    assert at.project_id in found
-    assert found == sorted(set(found))
-
-
-async def test_a_sprints_tasks_are_listed_in_pages_and_counted(world: World) -> None:
-    at = await make(world, points=(5, None, 3))
-    sprint = await at.started(max_tasks=3)
-    request = pb.ListSprintTasksRequest(sprint_id=sprint.sprint_id, page_size=2)
-    first = await at.sprints.ListSprintTasks(request)
-    request.page_token = first.next_page_token
-    second = await at.sprints.ListSprintTasks(request)
-    assert [*first.tasks, *second.tasks] == list(sprint.tasks)
-    request.assignee_id = at.people[0]
-    assert (await refused(at.sprints.ListSprintTasks(request))).reason == "PAGE_TOKEN_INVALID"
-    mine = pb.ListSprintTasksRequest(sprint_id=sprint.sprint_id, assignee_id=at.people[0])
-    assert {task.assignee_id for task in (await at.sprints.ListSprintTasks(mine)).tasks} == {at.people[0]}
-    counts = await at.sprints.GetTaskSummary(pb.GetTaskSummaryRequest(sprint_id=sprint.sprint_id))
-    assert counts.summary == sprint.task_summary
-    assert (counts.summary.total_tasks, counts.summary.pending_points) == (3, 8)
-
-
-async def test_a_sprint_that_does_not_exist_is_not_found(world: World) -> None:
-    at = await make(world, people=0, points=())
-    calls = (
-        at.sprints.GetSprint(pb.GetSprintRequest(sprint_id="NO-S01")),
-        at.sprints.ListSprintTasks(pb.ListSprintTasksRequest(sprint_id="NO-S01")),
-        at.sprints.GetTaskSummary(pb.GetTaskSummaryRequest(sprint_id="NO-S01")),
-        at.sprints.GetBurndown(pb.GetBurndownRequest(sprint_id="NO-S01")),
-        at.sprints.RunDailyScrum(pb.RunDailyScrumRequest(sprint_id="NO-S01")),
-        at.sprints.CloseSprint(pb.CloseSprintRequest(sprint_id="NO-S01")),
-        at.sprints.CloseSprint(pb.CloseSprintRequest(sprint_id="NO-S01", dry_run=True)),
-    )
-    for failed in [await refused(call) for call in calls]:
-        assert (failed.code, failed.reason, failed.metadata) == (
-            "NOT_FOUND",
-            "SPRINT_NOT_FOUND",
-            {"sprint_id": "NO-S01"},
-        )
-
-
 class TestCrashes:
     """Sprint services that die, and a backlog that is away, in a world of their own with short leases."""
 
-    @pytest.fixture
-    async def other(self, stack: Stack, world: World) -> object:
-        # The shared world's own sprint service must not take the sagas over first.
-        await world.stop("sprint")
-        async with AsyncExitStack() as exits:
-            yield await make_world(stack, exits, DSM_SAGA_LEASE_SECONDS="1", DSM_BREAKER_RESET_SECONDS="0.2")
-
-    async def test_a_planning_that_broke_off_is_finished_by_the_next_process(self, other: World) -> None:
-        at = await make(other, points=(5, 5, 5))
-        await _break_off(other, at.project_id, max_tasks=2)
-        sprint = await _settled(other, at.project_id)
+    async def test_a_planning_that_broke_off_is_finished_by_the_next_process(self, own_world: World) -> None:
+        at = await make(own_world, points=(5, 5, 5))
+        await _break_off(own_world, at.project_id, max_tasks=2)
+        sprint = await _settled(own_world, at.project_id)
         assert (sprint["state"], sprint["tasks"]) == ("IN_PROGRESS", 2)
         assert await at.events("sprint.started") == [sprint["sprint_id"]]
 
-    async def test_a_planning_whose_backlog_goes_away_is_undone_when_it_is_back(self, other: World) -> None:
-        at = await make(other, points=(5, 5, 5))
-        await other.stop("backlog")
+    async def test_a_planning_whose_backlog_goes_away_is_undone_when_it_is_back(self, own_world: World) -> None:
+        at = await make(own_world, points=(5, 5, 5))
+        await own_world.stop("backlog")
         failed = await refused(at.start())
         assert (failed.code, failed.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
         assert failed.metadata["service"] == "backlog"
-        await _break_off(other, at.project_id, max_tasks=2)
-        await eventually(lambda: _undoing(other, at.project_id))
-        await other.start("backlog")
-        sprint = await _settled(other, at.project_id)
+        await _break_off(own_world, at.project_id, max_tasks=2)
+        await eventually(lambda: _undoing(own_world, at.project_id))
+        await own_world.start("backlog")
+        sprint = await _settled(own_world, at.project_id)
         assert (sprint["state"], sprint["tasks"]) == ("ABANDONED", 0)
         assert {(await at.task(task_id)).sprint_id for task_id in at.task_ids} == {""}
         assert (await at.start()).sprint.state == IN_PROGRESS
 
-    async def test_what_the_backlog_changes_between_reserving_and_starting_is_not_missed(self, other: World) -> None:
+    async def test_what_the_backlog_changes_between_reserving_and_starting_is_not_missed(
+        self, own_world: World
+    ) -> None:
         """The planning read the old title; the change was consumed while the task was in no sprint here."""
-        at = await make(other, points=(5, 5))
+        at = await make(own_world, points=(5, 5))
         sprint_id, task_id = f"{at.project_id}-S01", at.task_ids[0]
-        await _break_off(other, at.project_id, max_tasks=2, pause=3600)
+        await _break_off(own_world, at.project_id, max_tasks=2, pause=3600)
         request = backlog.ReserveTasksRequest(sprint_id=sprint_id, project_id=at.project_id, max_tasks=2)
         before = (await at.backlog.ReserveTasks(request)).tasks
         kept = [
@@ -376,8 +282,8 @@ class TestCrashes:
             backlog.UpdateTaskRequest(task=changed, update_mask=FieldMask(paths=["title", "points"]))
         )
         told = "SELECT 1 FROM backlog_task WHERE task_id = %(task_id)s AND title = 'Renamed'"
-        await eventually(lambda: other.query("sprint", told, {"task_id": task_id}))
-        await other.query(
+        await eventually(lambda: own_world.query("sprint", told, {"task_id": task_id}))
+        await own_world.query(
             "sprint",
             """
             UPDATE saga SET step = 1, lease_time = now(),
@@ -386,7 +292,7 @@ class TestCrashes:
             """,
             {"kept": json.dumps(kept), "project_id": at.project_id},
         )
-        await _settled(other, at.project_id)
+        await _settled(own_world, at.project_id)
         sprint = await at.sprint(sprint_id)
         assert [(task.title, task.points) for task in sprint.tasks] == [("Renamed", 8), ("Task 2", 5)]
         burndown = await at.sprints.GetBurndown(pb.GetBurndownRequest(sprint_id=sprint_id))

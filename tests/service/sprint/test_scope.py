@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -14,8 +12,7 @@ from dsm.backlog.v1 import task_pb2
 from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
-from services.local.stack import Stack
-from tests.harness import World, eventually, make_world, refused
+from tests.harness import World, eventually, refused
 from tests.service.sprint.sprints import LAST_DAY, Fixture, make
 
 ASSIGNED = task_pb2.TASK_STATE_ASSIGNED_TO_SPRINT
@@ -258,16 +255,9 @@ async def _agree(at: Fixture) -> bool:
 class TestCrashes:
     """Sprint services that die, and a backlog that is away, in a world of their own with short leases."""
 
-    @pytest.fixture
-    async def other(self, stack: Stack, world: World) -> AsyncIterator[World]:
-        # The shared world's own sprint service must not take the sagas over first.
-        await world.stop("sprint")
-        async with AsyncExitStack() as exits:
-            yield await make_world(stack, exits, DSM_SAGA_LEASE_SECONDS="1", DSM_BREAKER_RESET_SECONDS="0.2")
-
-    async def test_a_removal_ends_by_itself_when_the_backlog_is_back(self, other: World) -> None:
-        at = await _ready(other)
-        await other.stop("backlog")
+    async def test_a_removal_ends_by_itself_when_the_backlog_is_back(self, own_world: World) -> None:
+        at = await _ready(own_world)
+        await own_world.stop("backlog")
         request_id = str(uuid4())
         failed = await refused(_remove(at, at.task_ids[0], request_id=request_id))
         assert (failed.code, failed.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
@@ -277,28 +267,28 @@ class TestCrashes:
         assert (failed.code, failed.reason) == ("ABORTED", "CONCURRENT_CHANGE")
         close = pb.CloseSprintRequest(sprint_id=f"{at.project_id}-S01")
         assert (await refused(at.sprints.CloseSprint(close))).reason == "CONCURRENT_CHANGE"
-        await other.start("backlog")
+        await own_world.start("backlog")
         await eventually(lambda: _agree(at), 30)
         assert (await at.task(at.task_ids[0])).state == UNASSIGNED
         # Whoever asks again with the same request_id is told how it ended.
         task = await _remove(at, at.task_ids[0], request_id=request_id)
         assert task.outcome == REMOVED_OUTCOME
 
-    async def test_an_addition_without_backlog_is_undone(self, other: World) -> None:
-        at = await _ready(other)
-        await other.stop("backlog")
+    async def test_an_addition_without_backlog_is_undone(self, own_world: World) -> None:
+        at = await _ready(own_world)
+        await own_world.stop("backlog")
         failed = await refused(_add(at, at.task_ids[2]))
         assert (failed.code, failed.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
-        await other.start("backlog")
+        await own_world.start("backlog")
         await eventually(lambda: _settled(at), 30)
         free = await at.task(at.task_ids[2])
         assert (free.state, free.assignee_id) == (UNASSIGNED, at.people[0])
         assert await _agree(at)
         assert (await _add(at, at.task_ids[2])).version == 1
 
-    async def test_an_addition_that_broke_off_after_reserving_is_finished_or_undone(self, other: World) -> None:
+    async def test_an_addition_that_broke_off_after_reserving_is_finished_or_undone(self, own_world: World) -> None:
         """What a process leaves that dies between the backlog's answer and its own next step."""
-        at = await _ready(other)
+        at = await _ready(own_world)
         sprint_id, task_id = f"{at.project_id}-S01", at.task_ids[2]
         state = await _break_off(at)
         await at.backlog.ReserveTasks(
@@ -306,17 +296,17 @@ class TestCrashes:
                 sprint_id=sprint_id, project_id=at.project_id, task_ids=[task_id], request_id=state["reserve_id"]
             )
         )
-        await other.query("sprint", "UPDATE saga SET lease_time = now() WHERE key LIKE %(k)s", {"k": f"%{task_id}"})
+        await own_world.query("sprint", "UPDATE saga SET lease_time = now() WHERE key LIKE %(k)s", {"k": f"%{task_id}"})
         await eventually(lambda: _settled(at), 30)
         await eventually(lambda: _agree(at))
         assert (await at.task(task_id)).sprint_id == sprint_id
 
-    async def test_an_addition_to_a_sprint_that_closed_meanwhile_is_undone(self, other: World) -> None:
-        at = await _ready(other)
+    async def test_an_addition_to_a_sprint_that_closed_meanwhile_is_undone(self, own_world: World) -> None:
+        at = await _ready(own_world)
         sprint_id, task_id = f"{at.project_id}-S01", at.task_ids[2]
         await _break_off(at)
-        await other.query("sprint", "UPDATE sprint SET state = 'CLOSING' WHERE sprint_id = %(s)s", {"s": sprint_id})
-        await other.query("sprint", "UPDATE saga SET lease_time = now() WHERE key LIKE %(k)s", {"k": f"%{task_id}"})
+        await own_world.query("sprint", "UPDATE sprint SET state = 'CLOSING' WHERE sprint_id = %(s)s", {"s": sprint_id})
+        await own_world.query("sprint", "UPDATE saga SET lease_time = now() WHERE key LIKE %(k)s", {"k": f"%{task_id}"})
         await eventually(lambda: _settled(at), 30)
         free = await at.task(task_id)
         assert (free.sprint_id, free.state, free.assignee_id) == ("", UNASSIGNED, at.people[0])
