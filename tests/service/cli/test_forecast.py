@@ -9,7 +9,8 @@ from services.cli.main import app
 from services.kit.server import Server
 from tests.harness import World
 from tests.service.cli.commands import command, invoke
-from tests.service.orchestrator.test_forecasts import NEXT_MONDAY, with_history
+from tests.service.orchestrator.pasts import NEXT_MONDAY, with_history
+from tests.service.sprint.sprints import make
 
 
 async def test_a_project_is_forecast_with_its_open_sprint(whole: Server, world: World) -> None:
@@ -36,8 +37,6 @@ async def test_a_sprint_alone_is_forecast(whole: Server, world: World) -> None:
 
 
 async def test_a_team_without_history_is_told_what_to_do(whole: Server, world: World) -> None:
-    from tests.service.sprint.sprints import make
-
     team = await make(world)
     result = await command(whole, "forecast", team.project_id)
     assert isinstance(result.exception, CliError)

@@ -13,8 +13,7 @@ from services.kit.server import Server
 from tests.harness import World
 from tests.service.cli.commands import command
 from tests.service.orchestrator.orchestrations import Dsm, dsm_of
-from tests.service.orchestrator.test_episodes import embedded
-from tests.service.orchestrator.test_strategies import past, project
+from tests.service.orchestrator.pasts import past, project
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -25,7 +24,7 @@ async def dsm(world: World) -> Dsm:
 async def test_memory_is_searched(whole: Server, dsm: Dsm) -> None:
     await dsm.project("CLI-MEM")
     record = await dsm.orchestrate("CLI-MEM")
-    (episode,) = await embedded(dsm, "CLI-MEM")
+    (episode,) = await dsm.embedded("CLI-MEM")
     shown = (await command(whole, "memory", "search", "a small team", "--project", "CLI-MEM")).stdout
     assert "8 tasks in 2 weeks" in shown
     assert "not known yet" in shown
@@ -42,7 +41,7 @@ async def test_memory_is_searched(whole: Server, dsm: Dsm) -> None:
 async def test_episodes_that_wait_are_embedded(whole: Server, dsm: Dsm, world: World) -> None:
     await dsm.project("CLI-EMB")
     await dsm.orchestrate("CLI-EMB")
-    (before,) = await embedded(dsm, "CLI-EMB")
+    (before,) = await dsm.embedded("CLI-EMB")
     await world.query("orchestrator", "UPDATE episode SET requires_embedding = true RETURNING 1")
     done = await command(whole, "memory", "backfill", "--json")
     assert done.exit_code == 0

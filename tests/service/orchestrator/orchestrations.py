@@ -6,7 +6,7 @@ from typing import Any
 
 from dsm.backlog.v1 import backlog_service_pb2, task_pb2
 from dsm.backlog.v1.backlog_service_pb2_grpc import BacklogServiceStub
-from dsm.orchestrator.v1 import decision_pb2
+from dsm.orchestrator.v1 import decision_pb2, episode_pb2
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from dsm.project.v1 import employee_pb2, project_pb2, project_service_pb2
@@ -14,7 +14,7 @@ from dsm.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from dsm.sprint.v1 import sprint_pb2, sprint_service_pb2
 from dsm.sprint.v1.sprint_service_pb2_grpc import SprintServiceStub
 
-from tests.harness import World
+from tests.harness import World, eventually
 
 CLOSE, START, SCHEDULE = (
     decision_pb2.ACTION_KIND_CLOSE_SPRINT,
@@ -27,6 +27,7 @@ DONE, SKIPPED, FAILED, PENDING = (
     decision_pb2.ACTION_STATE_FAILED,
     decision_pb2.ACTION_STATE_PENDING,
 )
+EMBEDDED = episode_pb2.EPISODE_EMBEDDING_STATE_EMBEDDED
 ANALYZE_ONLY = decision_pb2.ORCHESTRATE_ACTION_ANALYZE_ONLY
 TODAY = datetime.now(UTC).date()
 NEIGHBOURS = ("project", "backlog", "sprint", "chronicle", "embedding")
@@ -100,6 +101,16 @@ class Dsm:
         """A project's episodes, newest first."""
         answer = await self.orchestrator.ListEpisodes(pb.ListEpisodesRequest(project_id=project_id, **more))
         return answer.episodes
+
+    async def embedded(self, project_id: str, count: int = 1) -> Any:
+        """A project's episodes once all of them, so many, are embedded."""
+
+        async def found() -> Any:
+            episodes = await self.episodes(project_id)
+            ready = len(episodes) == count and all(episode.embedding_state == EMBEDDED for episode in episodes)
+            return episodes if ready else None
+
+        return await eventually(found)
 
 
 async def dsm_of(world: World, *absent: str) -> Dsm:

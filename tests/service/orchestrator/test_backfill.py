@@ -11,7 +11,6 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from services.orchestrator import memory
 from tests.harness import World, refused
 from tests.service.orchestrator.orchestrations import Dsm, dsm_of
-from tests.service.orchestrator.test_episodes import embedded
 
 COUNT = 3
 
@@ -39,7 +38,7 @@ async def test_what_waits_is_embedded_and_nothing_twice(dsm: Dsm) -> None:
     await dsm.project("EMB-ALL")
     for _ in range(COUNT):
         await dsm.orchestrate("EMB-ALL", dry_run=True)
-    before = await embedded(dsm, "EMB-ALL", COUNT)
+    before = await dsm.embedded("EMB-ALL", COUNT)
     await outdate(dsm)
     request_id = str(uuid4())
     first = await embed(dsm, max_episodes=1, request_id=request_id)
@@ -49,7 +48,7 @@ async def test_what_waits_is_embedded_and_nothing_twice(dsm: Dsm) -> None:
     rest = await embed(dsm)
     assert (rest.embedded_episodes, rest.waiting_episodes) == (COUNT - 1, 0)
     assert (await embed(dsm)).embedded_episodes == 0
-    assert await embedded(dsm, "EMB-ALL", COUNT) == before
+    assert await dsm.embedded("EMB-ALL", COUNT) == before
 
 
 async def test_without_the_embedding_service_it_is_refused_and_they_wait(dsm: Dsm) -> None:

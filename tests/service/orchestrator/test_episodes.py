@@ -17,21 +17,9 @@ from psycopg.rows import dict_row
 from services.orchestrator.domain.likeness import Traits
 from services.orchestrator.store import episodes as store
 from tests.harness import World, eventually, refused
-from tests.service.orchestrator.orchestrations import DONE, START, TODAY, Dsm, dsm_of, states
+from tests.service.orchestrator.orchestrations import DONE, EMBEDDED, START, TODAY, Dsm, dsm_of, states
 
-EMBEDDED = episode_pb2.EPISODE_EMBEDDING_STATE_EMBEDDED
 PENDING = episode_pb2.EPISODE_EMBEDDING_STATE_PENDING
-
-
-async def embedded(dsm: Dsm, project_id: str, count: int = 1) -> Any:
-    """A project's episodes once all of them are embedded."""
-
-    async def found() -> Any:
-        episodes = await dsm.episodes(project_id)
-        ready = len(episodes) == count and all(episode.embedding_state == EMBEDDED for episode in episodes)
-        return episodes if ready else None
-
-    return await eventually(found)
 
 
 async def search(dsm: Dsm, query: str, **more: Any) -> pb.SearchEpisodesResponse:
@@ -55,7 +43,7 @@ async def sprints_in_the_past(dsm: Dsm, project_id: str, count: int, planned: in
         return len(await dsm.episodes(project_id, with_outcome_only=True)) == count
 
     await eventually(known)
-    await embedded(dsm, project_id, count + 1)
+    await dsm.embedded(project_id, count + 1)
 
 
 async def set_mode(dsm: Dsm, project_id: str, mode: decision_pb2.DecisionMode.ValueType) -> None:
@@ -67,7 +55,7 @@ async def set_mode(dsm: Dsm, project_id: str, mode: decision_pb2.DecisionMode.Va
 async def test_an_episode_is_embedded_soon_and_found_by_its_situation(dsm: Dsm) -> None:
     await dsm.project("EPI-FIND", tasks=7, people=3)
     record = await dsm.orchestrate("EPI-FIND")
-    (episode,) = await embedded(dsm, "EPI-FIND")
+    (episode,) = await dsm.embedded("EPI-FIND")
     assert episode.decision_id == record.decision_id
     assert episode.context == record.analysis
     assert episode.retrievable
@@ -92,7 +80,7 @@ async def test_a_blank_query_is_refused(dsm: Dsm) -> None:
 async def test_poor_episodes_are_kept_and_never_retrieved(dsm: Dsm) -> None:
     await dsm.project("EPI-POOR")
     await dsm.orchestrate("EPI-POOR", dry_run=True)
-    (episode,) = await embedded(dsm, "EPI-POOR")
+    (episode,) = await dsm.embedded("EPI-POOR")
     assert episode.quality_score < 0.7
     assert episode.quality_findings
     assert not (await search(dsm, episode.context_text, project_id="EPI-POOR")).matches
@@ -198,7 +186,7 @@ async def test_the_chronicle_keeps_a_copy_with_the_actions(dsm: Dsm) -> None:
 async def test_a_new_model_has_every_episode_embedded_again(dsm: Dsm) -> None:
     await dsm.project("EPI-MODEL")
     await dsm.orchestrate("EPI-MODEL")
-    (before,) = await embedded(dsm, "EPI-MODEL")
+    (before,) = await dsm.embedded("EPI-MODEL")
     await dsm.world.query(
         "orchestrator", "UPDATE episode SET embedding_model = 'another' WHERE project_id = 'EPI-MODEL'"
     )
@@ -221,7 +209,7 @@ async def test_a_filtered_search_finds_what_lies_behind_many_others(dsm: Dsm) ->
     """The index gives its nearest first; without iterative scan, a filter that refuses them leaves nothing."""
     await dsm.project("EPI-FAR")
     await dsm.orchestrate("EPI-FAR")
-    (episode,) = await embedded(dsm, "EPI-FAR")
+    (episode,) = await dsm.embedded("EPI-FAR")
     await dsm.world.query("orchestrator", _CROWD)
     params = {
         "vector": (await dsm.world.query("orchestrator", _AMID))[0]["vector"],

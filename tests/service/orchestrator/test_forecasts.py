@@ -7,35 +7,17 @@ import pytest_asyncio
 from dsm.orchestrator.v1 import forecast_pb2
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
-from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as sprint_pb
 
 from tests.harness import World, eventually, refused
-from tests.service.sprint.sprints import FRIDAY, LAST_DAY, MONDAY, SATURDAY, Fixture, make
-
-NEXT_MONDAY, NEXT_FRIDAY, NEXT_LAST_DAY = "2025-03-17", "2025-03-21", "2025-03-30"
+from tests.service.orchestrator.pasts import NEXT_FRIDAY, NEXT_LAST_DAY, NEXT_MONDAY, with_history
+from tests.service.sprint.sprints import FRIDAY, SATURDAY, make
 
 
 @pytest_asyncio.fixture(scope="module")
 async def orchestrator(world: World) -> Any:
     await world.start("project", "backlog", "sprint", "chronicle", "embedding")
     return OrchestratorServiceStub(await world.channel("orchestrator"))
-
-
-async def run(team: Fixture, done: int, start: str = MONDAY, end: str = LAST_DAY, tasks: int = 4) -> str:
-    """A sprint of some tasks, of which some are done on its first day, closed on its last."""
-    sprint = await team.started(start_date=start, max_tasks=tasks)
-    for task in sprint.tasks[:done]:
-        await team.report(task.task_id, 100, work_date=start)
-    await team.sprints.CloseSprint(sprint_pb.CloseSprintRequest(sprint_id=sprint.sprint_id, close_date=end))
-    return sprint.sprint_id
-
-
-async def with_history(world: World, done: int = 3, **settings: Any) -> tuple[Fixture, sprint_pb2.Sprint]:
-    """A team that closed a sprint of four tasks, and the next one of as many, which runs."""
-    team = await make(world, points=[3] * 12, **settings)
-    await run(team, done)
-    return team, await team.started(start_date=NEXT_MONDAY, max_tasks=4)
 
 
 async def sprint_forecast(orchestrator: Any, sprint_id: str, **asked: Any) -> forecast_pb2.SprintForecast:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,8 @@ from dsm.orchestrator.v1 import schedule_pb2
 from dsm.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from dsm.sprint.v1 import sprint_service_pb2
 
-from services.kit.settings import SettingsError, load
 from services.local.stack import Stack
 from services.orchestrator import cluster as kubernetes_cluster
-from services.orchestrator.convert.manifests import Template, manifest, read_pod
-from services.orchestrator.domain.schedule import CronJob, CronJobState, Policy, Timer
-from services.orchestrator.main import SETTINGS
 from tests.harness import World, eventually, make_world
 from tests.service.orchestrator.kubernetes_api import FakeKubernetes
 from tests.service.orchestrator.orchestrations import NEIGHBOURS, TODAY, Dsm, dsm_of
@@ -156,68 +151,6 @@ async def test_what_the_cron_job_runs_holds_the_scrum(cluster: Cluster) -> None:
     await cluster.dsm.sprints.CloseSprint(sprint_service_pb2.CloseSprintRequest(sprint_id="K8S-RUNS-S01"))
     late = await asyncio.to_thread(subprocess.run, command, env=environ, capture_output=True, text=True, timeout=60)
     assert late.returncode == 0, late.stderr
-
-
-def _template(**more: Any) -> Template:
-    given: dict[str, Any] = {
-        "namespace": NAMESPACE,
-        "instance": "dsm",
-        "image": "registry.example/dsm:1.0.0",
-        "pull_policy": "Always",
-        "sprint_address": "sprint:7600",
-        "service_account": "",
-        "cpu": "100m",
-        "memory": "256Mi",
-        "policy": Policy(),
-        "pod": {},
-    }
-    return Template(**(given | more))
-
-
-_JOB = CronJob(
-    sprint_id="SHOP-S01",
-    project_id="SHOP",
-    name="run-dailyscrum-shop-s01",
-    timer=Timer("0 14 * * 1-5", "Europe/Berlin"),
-    create_time=datetime(2026, 1, 5, tzinfo=UTC),
-    state=CronJobState.PENDING,
-)
-
-
-def test_a_pod_of_a_file_is_taken_but_for_its_arguments(tmp_path: Path) -> None:
-    given = {
-        "restartPolicy": "Never",
-        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
-        "containers": [{"name": "daily-scrum", "image": "registry.example/dsm:2.0.0", "args": ["--help"]}],
-    }
-    file = tmp_path / "pod.json"
-    file.write_text(json.dumps(given))
-    pod = read_pod(str(file))
-    for sprint_id in ("SHOP-S01", "SHOP-S02"):
-        made = manifest(replace(_JOB, sprint_id=sprint_id), _template(pod=pod), _JOB.create_time)
-        kubernetes_validate.validate(made, "1.37", strict=True)
-        spec = made["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-        assert spec["containers"][0].pop("args") == ["scrum", sprint_id, "--scheduled", "--json"]
-        assert spec | {"containers": given["containers"]} == given
-    assert pod == given
-
-
-@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"containers": []}', "\x00"])
-def test_a_file_that_is_no_pod_stops_the_start(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "pod.json"
-    with pytest.raises(SettingsError, match="DSM_CRON_JOB_POD_FILE"):
-        read_pod(str(file))
-    file.write_text(text)
-    with pytest.raises(SettingsError, match="DSM_CRON_JOB_POD_FILE"):
-        read_pod(str(file))
-
-
-def test_without_an_image_the_service_does_not_start() -> None:
-    environ = {f"DSM_{name.upper()}_ADDRESS": "localhost:1" for name in NEIGHBOURS}
-    environ |= {"DSM_DATABASE_URL": "postgresql://x", "DSM_NATS_URL": "nats://x", "DSM_SCHEDULE_RUNNER": "KUBERNETES"}
-    with pytest.raises(SettingsError, match="CRON_JOB_IMAGE"):
-        load(SETTINGS, environ, "orchestrator")
-    load(SETTINGS, environ | {"DSM_CRON_JOB_POD_FILE": "/etc/dsm/pod.json"}, "orchestrator")
 
 
 # --- level by level ---------------------------------------------------------------------------

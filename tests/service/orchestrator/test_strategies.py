@@ -14,41 +14,11 @@ from services.orchestrator.learning import Learner
 from services.orchestrator.store import strategies as store
 from tests.harness import eventually, refused
 from tests.service.orchestrator.orchestrations import TODAY, Dsm
+from tests.service.orchestrator.pasts import past, project
 
 ACTIVE = strategy_pb2.STRATEGY_STATE_ACTIVE
 CANDIDATE = strategy_pb2.STRATEGY_STATE_CANDIDATE
 RETIRED = strategy_pb2.STRATEGY_STATE_RETIRED
-
-# Copies of a project's one episode as if so many sprints had followed from the same decision, each with this outcome.
-_PAST = """
-    WITH made AS (
-        INSERT INTO decision (decision_id, project_id, decision_time, source, record, pending, sprint_id)
-        SELECT gen_random_uuid(), project_id, now(), source, record, false, project_id || '-OLD' || n || %(tag)s
-        FROM decision, generate_series(1, %(count)s) AS n
-        WHERE decision_id = %(decision_id)s::uuid
-        RETURNING decision_id)
-    INSERT INTO episode (episode_id, decision_id, project_id, context_text, quality_score, quality_findings,
-                         create_time, team_size, load, velocity, duration_weeks, relative_load, rule_tasks,
-                         closed_sprints, outcome, outcome_time)
-    SELECT gen_random_uuid(), made.decision_id, e.project_id, '', 1, '{}', now(), e.team_size, e.load, e.velocity,
-           e.duration_weeks, e.relative_load, e.rule_tasks, e.closed_sprints, jsonb_build_object(
-               'sprint_id', '', 'completion_rate', %(completed)s / 10.0, 'planned_tasks', 10,
-               'completed_tasks', %(completed)s, 'planned_points', 0, 'completed_points', 0,
-               'capacity_person_days', NULL, 'impediments_raised', 0, 'close_time', now()), now()
-    FROM episode e, made WHERE e.decision_id = %(decision_id)s::uuid
-"""
-
-
-async def past(dsm: Dsm, decision_id: str, count: int, completed: int) -> None:
-    """Sprints of ten tasks that came of a decision like this one."""
-    params = {"decision_id": decision_id, "count": count, "completed": completed, "tag": uuid4().hex[:6]}
-    await dsm.world.query("orchestrator", _PAST, params)
-
-
-async def project(dsm: Dsm, project_id: str) -> decision_pb2.DecisionRecord:
-    """A project whose rules plan ten tasks, with one decision that was only thought of."""
-    await dsm.project(project_id, tasks=40, points=0)
-    return await dsm.orchestrate(project_id, dry_run=True, sprint_duration_weeks=2, max_tasks_per_sprint=10)
 
 
 async def evolve(dsm: Dsm, project_id: str, **more: Any) -> pb.EvolveStrategiesResponse:
