@@ -9,7 +9,8 @@ from buf.validate import validate_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
 from tests.contract.methods import inner
-from tests.contract.rules import Place, Step, is_good
+from tests.contract.places import Place, Step
+from tests.contract.rules import is_good
 
 _UNKNOWN_UUID = "ffffffff-ffff-4fff-8fff-ffffffffffff"
 # By the end of the field's name; the first that fits.

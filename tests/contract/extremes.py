@@ -10,8 +10,10 @@ from typing import Any
 from buf.validate import validate_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
+from tests.contract.filling import MATCHING, copy_of
 from tests.contract.methods import inner, is_map
-from tests.contract.rules import MATCHING, Place, copy_of, is_good, places
+from tests.contract.places import Place, places
+from tests.contract.rules import is_good
 
 _NUMBERS = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 1, 2**31 - 1),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import protovalidate
@@ -16,60 +16,12 @@ from buf.validate import validate_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 
-from tests.contract.methods import inner, is_map
+from tests.contract.filling import append_to, copy_of, good_text, good_value, kind_of, numbers_of, rules_of
+from tests.contract.places import Place, places
 
 _validator = protovalidate.Validator()
 
-_DAY = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-# A text that matches each pattern of the contract; a new pattern needs one here.
-MATCHING = {
-    "^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*$": "AB-1",
-    "^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*-TASK[0-9]{3,}$": "AB-1-TASK001",
-    "^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*-STORY[0-9]{3,}$": "AB-1-STORY001",
-    "^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*-S[0-9]{2,}$": "AB-1-S01",
-    "^[A-Z]{2}$": "US",
-    "^[A-Z0-9]{1,6}$": "CA",
-    _DAY: "2026-01-05",
-    r"\S": "text",
-}
-_UUID = "00000000-0000-4000-8000-000000000000"
 _FLAGS = ("uuid", "email", "finite", "unique", "defined_only")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One field on the way down from a request."""
-
-    field: FieldDescriptor
-
-    @property
-    def path(self) -> str:
-        """How the step is written in a field path."""
-        return f"{self.field.name}[0]" if self.field.is_repeated else self.field.name
-
-
-@dataclass(frozen=True)
-class Place:
-    """A message inside a request, by the steps that lead there."""
-
-    steps: tuple[Step, ...] = ()
-
-    def path(self, last: str = "") -> str:
-        """ "tasks[0].title" for the field `title` of the place."""
-        return ".".join([*(step.path for step in self.steps), *([last] if last else [])])
-
-    def of(self, request: Message) -> Message:
-        """The message itself; what is missing on the way is filled in."""
-        at: Any = request
-        for step in self.steps:
-            at = _child(at, step.field)
-        found: Message = at
-        return found
-
-    def is_in(self, request: Message, name: str) -> bool:
-        """True if a request has the field `name` of this place, or is on the way to it."""
-        first = self.steps[0].field.name if self.steps else name.partition("[")[0]
-        return first in request.DESCRIPTOR.fields_by_name and request.HasField(first)
 
 
 @dataclass(frozen=True)
@@ -139,7 +91,7 @@ def cels(message: Descriptor) -> list[Cel]:
         for rule in _message_rules(descriptor).cel:
             found.append(Cel(place, rule.id, rule.message))
         for field in descriptor.fields:
-            assert not _rules(field).cel, f"{field.full_name}: rules of a field in CEL are not walked yet"
+            assert not rules_of(field).cel, f"{field.full_name}: rules of a field in CEL are not walked yet"
     return found
 
 
@@ -148,53 +100,7 @@ def is_good(request: Message) -> bool:
     return not _broken(request)
 
 
-def fill(message: Any) -> None:
-    """Set what a message must have, as shortly as may be."""
-    for field in message.DESCRIPTOR.fields:
-        rules = _rules(field)
-        if rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE or field.containing_oneof:
-            continue
-        if field.is_repeated:
-            while not is_map(field) and len(getattr(message, field.name)) < rules.repeated.min_items:
-                _append(message, field)
-        elif field.message_type:
-            if rules.required:
-                _child(message, field)
-        elif not field.has_presence:
-            setattr(message, field.name, good_value(field, rules))
-
-
-def good_value(field: FieldDescriptor, rules: Any) -> Any:
-    """A value of a scalar field that keeps its rules; the zero value if that does."""
-    match field.type:
-        case FieldDescriptor.TYPE_STRING:
-            return _good_text(rules.string)
-        case FieldDescriptor.TYPE_BYTES:
-            return b"x" * rules.bytes.min_len
-        case FieldDescriptor.TYPE_ENUM:
-            numbers = [number for number in _numbers(field) if number not in rules.enum.not_in]
-            return [*getattr(rules.enum, "in"), *numbers][0]
-        case FieldDescriptor.TYPE_BOOL:
-            return False
-    bounds = getattr(rules, _kind(rules), None) if _kind(rules) else None
-    least = max(getattr(bounds, "gte", 0), 0) if bounds is not None else 0
-    return least + 1 if bounds is not None and bounds.HasField("gt") else least
-
-
 # --- where rules are -----------------------------------------------------------------------------
-
-
-def places(message: Descriptor) -> Iterator[tuple[Place, Descriptor]]:
-    """A request and every message of the contract inside it, each once on its way down."""
-    waiting: list[tuple[Place, Descriptor, tuple[str, ...]]] = [(Place(), message, (message.full_name,))]
-    while waiting:
-        place, descriptor, above = waiting.pop(0)
-        yield place, descriptor
-        for field in descriptor.fields:
-            child = inner(field)
-            if child and child.full_name not in above:
-                further = replace(place, steps=(*place.steps, Step(field)))
-                waiting.append((further, child, (*above, child.full_name)))
 
 
 def _of_message(place: Place, descriptor: Descriptor) -> Iterator[Break]:
@@ -202,7 +108,7 @@ def _of_message(place: Place, descriptor: Descriptor) -> Iterator[Break]:
         if oneof.GetOptions().Extensions[validate_pb2.oneof].required:
             yield Break(place, oneof.name, "required", (_clear_oneof(oneof),))
     for field in descriptor.fields:
-        yield from _of_field(place, field, _rules(field))
+        yield from _of_field(place, field, rules_of(field))
 
 
 def _of_field(place: Place, field: FieldDescriptor, rules: Any) -> Iterator[Break]:
@@ -211,7 +117,7 @@ def _of_field(place: Place, field: FieldDescriptor, rules: Any) -> Iterator[Brea
 
     if rules.required:
         yield Break(place, field.name, "required", (lambda message: message.ClearField(field.name),))
-    kind = _kind(rules)
+    kind = kind_of(rules)
     if kind == "repeated":
         items = rules.repeated
         for rule in _set(items):
@@ -251,7 +157,7 @@ def _of_map(place: Place, field: FieldDescriptor, rules: Any) -> Iterator[Break]
 
 def _bad(rules: Any, field: FieldDescriptor) -> Iterator[tuple[str, Sequence[Any]]]:
     """Each rule of a scalar or Duration with values of which one at least breaks it alone."""
-    kind = _kind(rules)
+    kind = kind_of(rules)
     if not kind:
         return
     bounds = getattr(rules, kind)
@@ -282,11 +188,11 @@ def _values(kind: str, rule: str, bounds: Any, field: FieldDescriptor) -> Sequen
         case "bytes", "max_len":
             return [b"x" * (limit + 1)]
         case "enum", "defined_only":
-            return [max(_numbers(field)) + 1000]
+            return [max(numbers_of(field)) + 1000]
         case "enum", "not_in":
             return list(limit)
         case "enum", "in":
-            return [number for number in _numbers(field) if number not in limit]
+            return [number for number in numbers_of(field) if number not in limit]
         case "duration", ("gte" | "gt"):
             return [limit.seconds - 1]
         case "duration", ("lte" | "lt"):
@@ -306,7 +212,7 @@ def _values(kind: str, rule: str, bounds: Any, field: FieldDescriptor) -> Sequen
 
 def _long(bounds: Any, limit: int) -> str:
     """A text too long whose end still matches: ids end in a number."""
-    text = _good_text(bounds)
+    text = good_text(bounds)
     return "A" * (limit + 1 - len(text)) + text if bounds.pattern else f"{'a' * 60}@{'b' * limit}.org"
 
 
@@ -350,7 +256,7 @@ def _wrong_number(field: FieldDescriptor, rules: Any, rule: str) -> Callable[[An
     def way(message: Any) -> None:
         wanted = {"min_items": rules.repeated.min_items - 1, "unique": 2}.get(rule, rules.repeated.max_items + 1)
         if not getattr(message, field.name):
-            _append(message, field)
+            append_to(message, field)
         [first, *_] = getattr(message, field.name)
         kept = copy_of(first) if field.message_type else first
         message.ClearField(field.name)
@@ -365,36 +271,6 @@ def _clear_oneof(oneof: OneofDescriptor) -> Callable[[Any], None]:
             message.ClearField(field.name)
 
     return way
-
-
-# --- filling -------------------------------------------------------------------------------------
-
-
-def _child(message: Any, field: FieldDescriptor) -> Any:
-    """The message in a field, or the first of several; filled in if there is none."""
-    if field.is_repeated:
-        if not getattr(message, field.name):
-            _append(message, field)
-        return getattr(message, field.name)[0]
-    if not message.HasField(field.name):
-        getattr(message, field.name).SetInParent()
-        fill(getattr(message, field.name))
-    return getattr(message, field.name)
-
-
-def _append(message: Any, field: FieldDescriptor) -> None:
-    if field.message_type:
-        fill(getattr(message, field.name).add())
-    else:
-        getattr(message, field.name).append(good_value(field, _rules(field).repeated.items))
-
-
-def _good_text(rules: Any) -> str:
-    if rules.uuid:
-        return _UUID
-    if rules.pattern:
-        return MATCHING[rules.pattern]
-    return "x" * int(rules.min_len)
 
 
 # --- protovalidate -------------------------------------------------------------------------------
@@ -422,29 +298,9 @@ def _names(rule_id: str, rule: str) -> bool:
     return given == kind and (part == name or part.startswith((f"{name}_", "gte_lt", "gt_lt")))
 
 
-def _numbers(field: Any) -> list[int]:
-    """The values of an enum field."""
-    return [value.number for value in field.enum_type.values]
-
-
-def _rules(field: FieldDescriptor) -> Any:
-    return field.GetOptions().Extensions[validate_pb2.field]
-
-
 def _message_rules(message: Descriptor) -> Any:
     return message.GetOptions().Extensions[validate_pb2.message]
 
 
-def _kind(rules: Any) -> str:
-    return rules.WhichOneof("type") or ""
-
-
 def _set(rules: Any) -> list[str]:
     return [field.name for field, _ in rules.ListFields()]
-
-
-def copy_of(message: Any) -> Any:
-    """A message just like another."""
-    copied = type(message)()
-    copied.CopyFrom(message)
-    return copied

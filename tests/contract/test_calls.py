@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from tests.contract import cel, changes, rules
 from tests.contract.calls import Caller, Outcome
 from tests.contract.extremes import Extreme, extremes
+from tests.contract.filling import copy_of
 from tests.contract.methods import METHODS, is_read, short
 from tests.contract.samples import sample
 from tests.contract.samples.scene import Scene
@@ -113,7 +114,7 @@ async def test_each_rule_over_several_fields(
     case = cel.CASES.get(broken.rule_id)
     assert case, f"{broken.rule_id} has no case: add one in tests/contract/cel.py"
     [good] = goods[method.full_name]
-    request = rules.copy_of(good)
+    request = copy_of(good)
     case.way(broken.place.of(request))
     _names_field(await caller.call(method, request), broken.place.path(case.field))
 
