@@ -31,7 +31,8 @@ from tests.contract.methods import METHODS, is_read, short
 from tests.faults.history import Entry, History, final
 from tests.faults.machine import Machine
 from tests.harness import World
-from tests.system.play.commands import COMMANDS, Client, Command
+from tests.system.play.client import Client, Command
+from tests.system.play.commands import COMMANDS
 from tests.system.play.stage import Ground, Stage, make_stage
 
 _METHODS = {short(method).partition("Service.")[2]: method for method in METHODS}

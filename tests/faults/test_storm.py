@@ -19,7 +19,8 @@ from tests.faults.load import FaultStage, make_fault_stage, under_load
 from tests.faults.machine import Machine
 from tests.faults.soak import APART, storm
 from tests.harness import eventually
-from tests.system.play.commands import BACKLOG_COMMANDS, Command, create_tasks
+from tests.system.play.client import Command
+from tests.system.play.commands import BACKLOG_COMMANDS, create_tasks
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 

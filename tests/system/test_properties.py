@@ -30,13 +30,12 @@ from hypothesis.stateful import (
 
 from tests.contract.calls import failures
 from tests.harness import World
+from tests.system.play.client import Client, Command
 from tests.system.play.commands import (
     BACKLOG_COMMANDS,
     COMMANDS,
     PROJECT_COMMANDS,
     SPRINT_COMMANDS,
-    Client,
-    Command,
     create_tasks,
     start_sprint,
 )
