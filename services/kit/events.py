@@ -63,3 +63,8 @@ def stream_subjects(stream: str) -> str:
     """The subjects that a stream of stream_of() keeps, as a wildcard."""
     service = stream.removeprefix("DSM_").lower()
     return f"dsm.in.{service.removesuffix('_in')}.>" if service.endswith("_in") else f"dsm.{service}.>"
+
+
+def consumer_name(service: str, stream: str) -> str:
+    """What a service's consumer of a stream is called there."""
+    return f"{service}-{stream.lower()}"

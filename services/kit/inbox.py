@@ -26,7 +26,7 @@ from services.kit.call import Call
 from services.kit.clock import utc_now
 from services.kit.database import CONFLICTS, Database, WriteHandle
 from services.kit.errors import Unavailable
-from services.kit.events import subject_of
+from services.kit.events import consumer_name, subject_of
 from services.kit.stream import Stream
 
 log = structlog.get_logger()
@@ -88,7 +88,7 @@ class Consumer:
         self._subscription = subscription
         self._batch = batch
         self._max_deliveries = max_deliveries
-        self.name = f"{database.service}-{subscription.stream.lower()}"
+        self.name = consumer_name(database.service, subscription.stream)
         self.stream = subscription.stream
         # There from the start, so that the first one is seen as an increase.
         for counter in (metrics.EVENTS_APPLIED, metrics.EVENTS_REPEATED, metrics.DEAD_LETTERS):

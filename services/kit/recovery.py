@@ -15,7 +15,7 @@ import structlog
 from dsm.events.v1 import event_pb2
 from google.protobuf.message import DecodeError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
 from psycopg.rows import scalar_row
 
 from services.kit.changes import event_params
@@ -84,7 +84,7 @@ async def recover(service: StatefulService, since: datetime | None = None) -> tu
             taken += await _take_back(service, events)
         for consumer in service.consumers:
             # Its own loop finds it gone, and makes it again from the stream's beginning.
-            await _forget(service, consumer.stream, consumer.name)
+            await service.stream.forget(consumer.stream, consumer.name)
     except _NATS_FAULTS as error:
         raise StreamUnavailable(service.name) from error
     log.info("service.recovered", service=service.name, events=taken, streams=len(service.consumers))
@@ -142,10 +142,3 @@ async def _apply(take_back: TakeBack, tx: WriteHandle, event: event_pb2.Event) -
     except (psycopg.IntegrityError, Contradiction) as error:
         log.warning("recovery.conflict", event_id=event.event_id, error=str(error))
         raise RecoveryConflict(event) from error
-
-
-async def _forget(service: StatefulService, stream: str, consumer: str) -> None:
-    try:
-        await service.stream.context.delete_consumer(stream, consumer)
-    except NotFoundError:
-        log.debug("recovery.no_consumer", stream=stream, consumer=consumer)

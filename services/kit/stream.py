@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,18 @@ RETENTION_SECONDS = 7 * 24 * 3600
 DUPLICATE_WINDOW_SECONDS = 120
 # A question that was on its way when the connection was lost is never answered: it must not hold up the next for long.
 _ANSWER_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """When a stream was made, and the places (sequences) of its first and last message.
+
+    In an empty one `last` is where the last message was, and `first` is not before that.
+    """
+
+    made: datetime | None
+    first: int
+    last: int
 
 
 class Stream:
@@ -88,12 +101,13 @@ class Stream:
             with suppress(BadRequestError):
                 await js.add_stream(config)
 
-    async def made(self, stream: str) -> datetime | None:
-        """When the stream was made; None if it is not there."""
+    async def state(self, stream: str) -> StreamState | None:
+        """How the stream is now; None if it is not there."""
         try:
-            return (await self.context.stream_info(stream)).created
+            info = await self.context.stream_info(stream)
         except NotFoundError:
             return None
+        return StreamState(info.created, info.state.first_seq, info.state.last_seq)
 
     async def last(self, stream: str) -> bytes | None:
         """The newest message; None if the stream is not there or empty."""
@@ -102,6 +116,28 @@ class Stream:
             return (await self.context.get_msg(stream, seq=state.last_seq)).data if state.messages else None
         except NotFoundError:
             return None
+
+    async def message_id(self, stream: str, sequence: int) -> str | None:
+        """The id that the message at a place was published with, empty if it had none; None if no message is there."""
+        try:
+            message = await self.context.get_msg(stream, seq=sequence)
+        except NotFoundError:
+            return None
+        headers: dict[str, str] = message.headers or {}
+        return headers.get("Nats-Msg-Id", "")
+
+    async def delivered(self, stream: str) -> dict[str, int]:
+        """The newest place that each consumer of the stream was given; none if it is not there."""
+        try:
+            consumers = await self.context.consumers_info(stream)
+        except NotFoundError:
+            return {}
+        return {info.name: info.delivered.stream_seq if info.delivered else 0 for info in consumers}
+
+    async def forget(self, stream: str, consumer: str) -> None:
+        """Delete a consumer, if it is there; one of DSM's makes itself again, at the stream's beginning."""
+        with suppress(NotFoundError):
+            await self.context.delete_consumer(stream, consumer)
 
     async def close(self) -> None:
         """Close the connection; what was not acknowledged is published again by the next relay."""

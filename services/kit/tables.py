@@ -16,6 +16,13 @@ CREATE INDEX outbox_unpublished_idx ON outbox (position) WHERE publish_time IS N
 CREATE INDEX outbox_create_time_idx ON outbox USING brin (create_time);
 """
 
+# What the migration behind a service's first ones runs; first migrations that were released stay as they are.
+OUTBOX_SEQUENCE = """
+ALTER TABLE outbox ADD COLUMN sequence bigint;
+COMMENT ON COLUMN outbox.sequence IS
+    'the place in the stream that JetStream acknowledged the event for; NULL = not published, or it is not known';
+"""
+
 INBOX = """
 CREATE TABLE inbox (
     event_id uuid NOT NULL,

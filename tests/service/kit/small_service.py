@@ -22,6 +22,7 @@ from services.local.stack import Stack
 
 SCHEMA = (
     tables.CONSUMING
+    + tables.OUTBOX_SEQUENCE
     + tables.SAGA
     + "CREATE TABLE thing (id text CONSTRAINT thing_pkey PRIMARY KEY, version bigint NOT NULL DEFAULT 1);"
 )

@@ -1,0 +1,13 @@
+"""Where in its stream each published event is."""
+
+from alembic import op
+
+from services.kit import tables
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    """Add the column."""
+    op.execute(tables.OUTBOX_SEQUENCE)
