@@ -18,21 +18,14 @@ from dsm.sprint.v1 import sprint_service_pb2 as pb
 
 from services.kit.convert import from_date, from_points, from_time, to_date_or_none, to_time
 from services.kit.errors import InvalidArgument
+from services.sprint.domain.assigning import Candidate, PersonLoad, Reassignment
 from services.sprint.domain.burndown import BurndownDay
 from services.sprint.domain.closing import Ending
 from services.sprint.domain.outside import OutsideReport, impediment_in
-from services.sprint.domain.planning import Asked, Candidate, PersonLoad, Reassignment, Reserved
+from services.sprint.domain.planning import Asked, Reserved
 from services.sprint.domain.progress import Impediment
 from services.sprint.domain.scrum import LONGEST_TEXT, PersonReport, Report, TaskReport
-from services.sprint.domain.sprint import (
-    DEFAULT_WEEKS,
-    Member,
-    Sprint,
-    SprintTask,
-    Statistics,
-    TaskSummary,
-    last_day,
-)
+from services.sprint.domain.sprint import DEFAULT_WEEKS, Member, Sprint, SprintTask, Statistics, TaskSummary, last_day
 
 State = dict[str, Any]
 

@@ -18,17 +18,8 @@ from services.kit.gate import Context
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
 from services.kit.watch import Watch
 from services.sprint import convert, events
-from services.sprint.domain.planning import (
-    Limit,
-    NoCapacity,
-    NoUnassignedTasks,
-    SprintAlreadyOpen,
-    assign,
-    begin,
-    keep_assignees,
-    limit_of,
-    loads,
-)
+from services.sprint.domain.assigning import assign, keep_assignees, loads
+from services.sprint.domain.planning import Limit, NoCapacity, NoUnassignedTasks, SprintAlreadyOpen, begin, limit_of
 from services.sprint.domain.sprint import Sprint, SprintState, moved, summarize
 from services.sprint.handlers.neighbours import Neighbours
 from services.sprint.handlers.room import Room

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from services.sprint.domain import planning, progress, scope
-from services.sprint.domain.planning import Candidate
+from services.sprint.domain.assigning import Candidate
 from services.sprint.domain.scope import Scope, ScopeChange
 from services.sprint.domain.sprint import Outcome, TaskState, summarize
 from tests.unit.sprint.sprints import MONDAY, NOW, make_sprint, make_task
