@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from scripts import dashboards
+from scripts import dashboards, grafana
 from tests.deploy.promql import assert_known, promtool
 
 FILES = {path.stem: path for path in sorted(dashboards.FOLDER.glob("*.json"))}
@@ -58,7 +58,7 @@ def test_panels_have_ids_of_their_own_and_lie_side_by_side(dashboard: dict[str, 
     for panel in panels:
         place = panel["gridPos"]
         assert place["x"] >= 0
-        assert place["x"] + place["w"] <= dashboards.COLUMNS
+        assert place["x"] + place["w"] <= grafana.COLUMNS
         assert min(place["w"], place["h"]) > 0
     for one, other in itertools.combinations(panels, 2):
         assert not _overlap(one["gridPos"], other["gridPos"]), f"{one['title']} and {other['title']}"
