@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 from services.cli.names import SERVICES
@@ -73,6 +74,39 @@ def nats_store_lost() -> Fault:
             shutil.rmtree(machine.folder / "nats" / "jetstream")
 
     return Fault("nats data directory deleted", strike)
+
+
+def nats_store_copied(copy: Path) -> Fault:
+    """NATS dies; what it keeps is copied before it is started again."""
+
+    async def strike(machine: Machine) -> None:
+        with machine.unsupervised():
+            machine.signal("nats", signal.SIGKILL)
+            shutil.copytree(machine.folder / "nats" / "jetstream", copy)
+
+    return Fault("nats data directory copied", strike)
+
+
+def nats_store_put_back(copy: Path, *, messages_only: bool) -> Fault:
+    """NATS dies and comes back as it was when it was copied.
+
+    With `messages_only` it still knows what its consumers were given: not everything was synced when the power went.
+    """
+
+    async def strike(machine: Machine) -> None:
+        store = machine.folder / "nats" / "jetstream"
+        with machine.unsupervised():
+            machine.signal("nats", signal.SIGKILL)
+            for old in _message_folders(copy) if messages_only else [copy]:
+                now = store / old.relative_to(copy)
+                shutil.rmtree(now)
+                shutil.copytree(old, now)
+
+    return Fault("nats data directory put back", strike)
+
+
+def _message_folders(store: Path) -> list[Path]:
+    return list(store.glob("*/streams/*/msgs"))
 
 
 def any_fault(rng: Random) -> Fault:

@@ -10,8 +10,17 @@ import nats.errors
 import pytest
 from nats.js.errors import APIError
 
+from services.cli.names import STATEFUL
 from tests.faults.arena import FULL, count, only_full, seeded
-from tests.faults.faults import Fault, kill, nats_gone, nats_store_lost, stop_postgres
+from tests.faults.faults import (
+    Fault,
+    kill,
+    nats_gone,
+    nats_store_copied,
+    nats_store_lost,
+    nats_store_put_back,
+    stop_postgres,
+)
 from tests.faults.healing import Healing, healed
 from tests.faults.history import History
 from tests.faults.invariants import Verdict, judge, read_streams
@@ -75,14 +84,9 @@ async def test_nats_killed_and_gone_leaves_writes_alone(machine: Machine, tmp_pa
 
 async def test_streams_that_were_deleted_are_made_again_and_filled(machine: Machine, tmp_path: Path) -> None:
     stage = await _stage(machine, tmp_path, "store")
-    events = count(10_000, 400)
-
-    async def published() -> bool:
-        [row] = await machine.query("backlog", "SELECT count(*) AS n FROM outbox WHERE publish_time IS NOT NULL")
-        return int(row["n"]) >= events
 
     async def strike() -> None:
-        await eventually(published, 600)
+        await _published(machine, count(10_000, 400))
         await nats_store_lost().strike(machine)
 
     commands: dict[Command, int] = {create_tasks: 1} if FULL else BACKLOG_COMMANDS
@@ -99,11 +103,49 @@ async def test_streams_that_were_deleted_are_made_again_and_filled(machine: Mach
     )
 
 
+@pytest.mark.parametrize("messages_only", [False, pytest.param(True, marks=only_full)])
+async def test_streams_that_come_back_older_than_they_were_are_filled(
+    machine: Machine, tmp_path: Path, messages_only: bool
+) -> None:
+    stage = await _stage(machine, tmp_path, "older")
+    copy = tmp_path / "nats"
+
+    async def strike() -> None:
+        for fault in (nats_store_copied(copy), nats_store_put_back(copy, messages_only=messages_only)):
+            await _published(machine, await _count_published(machine) + count(2000, 150))
+            await fault.strike(machine)
+        await asyncio.sleep(1)
+
+    # Reports from outside are in no outbox: what NATS loses of them is lost.
+    commands: dict[Command, int] = {create_tasks: 1} if FULL else BACKLOG_COMMANDS
+    await under_load(stage, strike, seed=stage.told.seed, commands=commands)
+    began = time.monotonic()
+    await eventually(lambda: _filled(machine), 60)
+    await healed(machine)
+    healing = Healing(0, time.monotonic() - began)
+    (await judge(stage, healings=[healing])).passed("NATS older than it was", settled=60 if FULL else 10)
+
+
+async def _published(machine: Machine, events: int) -> None:
+    """Wait until the backlog has published so many events."""
+
+    async def enough() -> bool:
+        return await _count_published(machine) >= events
+
+    await eventually(enough, 600)
+
+
+async def _count_published(machine: Machine) -> int:
+    [row] = await machine.query("backlog", "SELECT count(*) AS n FROM outbox WHERE publish_time IS NOT NULL")
+    return int(row["n"])
+
+
 async def _filled(machine: Machine) -> bool:
-    """Whether the backlog's stream holds what the backlog has committed."""
+    """Whether the streams hold all that was committed."""
     try:
-        published = len((await read_streams(machine)).get("DSM_BACKLOG", []))
+        streams = await read_streams(machine)
     except (OSError, nats.errors.Error, APIError, TimeoutError):
         return False
-    [row] = await machine.query("backlog", "SELECT count(*) AS n FROM outbox")
-    return published >= int(row["n"])
+    published = {event_id for messages in streams.values() for event_id, _ in messages}
+    rows = [row for name in STATEFUL for row in await machine.query(name, "SELECT event_id::text AS id FROM outbox")]
+    return published >= {row["id"] for row in rows}
