@@ -21,11 +21,12 @@ from services.backlog.domain.story import Story, new_story, revised_story
 from services.backlog.domain.task import RANK_STEP, Task, new_task, revised, task_id_of
 from services.backlog.events import story_changed, story_created, task_changed, task_created
 from services.backlog.handlers.references import grew, rose
+from services.backlog.store.graph import dependency_edges, parent_edges
 from services.backlog.store.imports import Imported, KeyKind, Keys, Link, mark_imported, replace_links
 from services.backlog.store.projects import count_up
 from services.backlog.store.ranks import raise_last_rank
 from services.backlog.store.stories import insert_stories, lock_stories, save_stories
-from services.backlog.store.tasks import dependency_edges, insert_imported, parent_edges, save_contents, save_imported
+from services.backlog.store.tasks import insert_imported, save_contents, save_imported
 from services.kit.database import WriteHandle
 
 _IN_CIRCLE = "must not lead back to the task itself"

@@ -7,7 +7,8 @@ from services.backlog.domain.course import Change
 from services.backlog.domain.errors import OriginKeyAlreadyExists, ProjectMismatch, TaskNotFound
 from services.backlog.domain.graph import check_acyclic
 from services.backlog.domain.task import Content, Task
-from services.backlog.store.tasks import dependency_edges, holders_of_keys, parent_edges, projects_of_tasks
+from services.backlog.store.graph import dependency_edges, parent_edges
+from services.backlog.store.tasks import holders_of_keys, projects_of_tasks
 from services.kit.database import WriteHandle
 from services.kit.errors import DsmError
 

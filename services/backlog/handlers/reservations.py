@@ -11,7 +11,9 @@ from services.backlog.domain.planning import Limits, check_explicit, choose, res
 from services.backlog.domain.task import Task
 from services.backlog.events import save_and_tell
 from services.backlog.handlers.room import ARCHIVED, Room
+from services.backlog.store.graph import satisfied_dependencies
 from services.backlog.store.projects import count_up, project_status
+from services.backlog.store.ranks import top_rank
 from services.backlog.store.reservations import (
     end_reservations,
     forget_reserved,
@@ -20,14 +22,7 @@ from services.backlog.store.reservations import (
     lock_reservation,
     reserved_ids,
 )
-from services.backlog.store.tasks import (
-    lock_free_tasks,
-    lock_tasks,
-    projects_of_tasks,
-    satisfied_dependencies,
-    tasks_of_sprint,
-    top_rank,
-)
+from services.backlog.store.tasks import lock_free_tasks, lock_tasks, projects_of_tasks, tasks_of_sprint
 from services.kit.database import WriteHandle
 from services.kit.gate import Context
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from services.kit.database import WriteHandle
+from services.kit.database import ReadHandle, WriteHandle
 
 _BELOW = """
     SELECT task_id, rank, number FROM task
@@ -20,6 +20,9 @@ _ABOVE = """
 """
 _RAISE = """
     UPDATE project_counter SET last_rank = %(rank)s WHERE project_id = %(project_id)s AND last_rank < %(rank)s
+"""
+_TOP_RANK = """
+    SELECT rank FROM task WHERE project_id = %(project_id)s AND delete_time IS NULL ORDER BY rank, number LIMIT 1
 """
 
 
@@ -50,6 +53,11 @@ async def find_gap(tx: WriteHandle, project_id: str, place: tuple[int, int], but
     params = {"project_id": project_id, "rank": place[0], "number": place[1], "but": but, "limit": limit}
     row = class_row(Neighbour)
     return Gap(await tx.all(_BELOW, params, row=row), await tx.all(_ABOVE, params, row=row))
+
+
+async def top_rank(read: ReadHandle, project_id: str) -> int:
+    """The lowest rank of a project; 0 if it has no task."""
+    return int(await read.value(_TOP_RANK, {"project_id": project_id}) or 0)
 
 
 async def raise_last_rank(tx: WriteHandle, project_id: str, rank: int) -> None:

@@ -5,10 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import errors
-from psycopg.rows import scalar_row, tuple_row
+from psycopg.rows import tuple_row
 
 from services.backlog.domain.errors import OriginKeyAlreadyExists
-from services.backlog.domain.graph import Edges
 from services.backlog.domain.importing.drafts import Mark
 from services.backlog.domain.task import Content, Course, Origin, Priority, Task, TaskState
 from services.kit.database import Params, ReadHandle, WriteHandle, jsonb
@@ -131,29 +130,6 @@ _OF_SPRINT = f"""
     WHERE t.sprint_id = %(sprint_id)s AND t.sprint_id <> '' AND t.delete_time IS NULL ORDER BY t.rank, t.number
 """
 _PROJECTS_OF = "SELECT task_id, project_id FROM task WHERE task_id = ANY(%(task_ids)s) AND delete_time IS NULL"
-# What a task may wait for without being held up: what is completed, and what is not there any more.
-_SATISFIED = """
-    SELECT d.task_id FROM unnest(%(task_ids)s::text[]) AS d(task_id)
-    LEFT JOIN task t ON t.task_id = d.task_id AND t.delete_time IS NULL
-    WHERE t.task_id IS NULL OR t.state = 'COMPLETED' OR (t.sprint_id <> '' AND t.sprint_id = %(sprint_id)s)
-"""
-_TOP_RANK = """
-    SELECT rank FROM task WHERE project_id = %(project_id)s AND delete_time IS NULL ORDER BY rank, number LIMIT 1
-"""
-_DEPENDENCIES = """
-    WITH RECURSIVE reached AS (
-        SELECT task_id, depends_on AS targets FROM task WHERE task_id = ANY(%(task_ids)s)
-        UNION
-        SELECT t.task_id, t.depends_on FROM reached r JOIN task t ON t.task_id = ANY(r.targets)
-    ) SELECT task_id, targets FROM reached
-"""
-_PARENTS = """
-    WITH RECURSIVE reached AS (
-        SELECT task_id, parent_task_id AS target FROM task WHERE task_id = ANY(%(task_ids)s)
-        UNION
-        SELECT t.task_id, t.parent_task_id FROM reached r JOIN task t ON t.task_id = r.target
-    ) SELECT task_id, ARRAY[target] FROM reached WHERE target <> ''
-"""
 # Project and key as they are indexed.
 _HOLDERS_OF_KEYS = """
     SELECT origin_key, task_id FROM task
@@ -243,27 +219,6 @@ async def projects_of_tasks(read: ReadHandle, task_ids: Sequence[str]) -> dict[s
     """The project of each task that is there."""
     rows = await read.all(_PROJECTS_OF, {"task_ids": list(task_ids)}, row=tuple_row)
     return dict(rows)
-
-
-async def satisfied_dependencies(read: ReadHandle, task_ids: Sequence[str], sprint_id: str) -> set[str]:
-    """Which of these tasks hold nobody up: completed, deleted, or in the sprint already."""
-    params = {"task_ids": list(task_ids), "sprint_id": sprint_id}
-    return set(await read.all(_SATISFIED, params, row=scalar_row))
-
-
-async def top_rank(read: ReadHandle, project_id: str) -> int:
-    """The lowest rank of a project; 0 if it has no task."""
-    return int(await read.value(_TOP_RANK, {"project_id": project_id}) or 0)
-
-
-async def dependency_edges(read: ReadHandle, task_ids: Sequence[str]) -> Edges:
-    """What can be reached by dependencies from some tasks."""
-    return await _edges(read, _DEPENDENCIES, task_ids)
-
-
-async def parent_edges(read: ReadHandle, task_ids: Sequence[str]) -> Edges:
-    """What can be reached by parents from some tasks."""
-    return await _edges(read, _PARENTS, task_ids)
 
 
 async def insert_tasks(tx: WriteHandle, tasks: Sequence[Task]) -> None:
@@ -368,11 +323,6 @@ def origin_record(origin: Origin | None) -> dict[str, Any]:
         "origin_create_time": _moment(origin.create_time),
         "origin_resolve_time": _moment(origin.resolve_time),
     }
-
-
-async def _edges(read: ReadHandle, sql: str, task_ids: Sequence[str]) -> Edges:
-    rows = await read.all(sql, {"task_ids": list(task_ids)}, row=tuple_row)
-    return {task_id: tuple(targets) for task_id, targets in rows}
 
 
 def _head(task: Task) -> dict[str, Any]:
