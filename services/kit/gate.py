@@ -18,7 +18,6 @@ from typing import Any
 from uuid import UUID
 
 import grpc
-import protovalidate
 import psycopg
 import structlog
 import uuid_utils
@@ -41,6 +40,7 @@ from services.kit.errors import (
 )
 from services.kit.guard import Guard, actor_of
 from services.kit.identity import Caller, TokenExpired
+from services.kit.validation import validate, validated
 
 log = structlog.get_logger()
 
@@ -50,7 +50,6 @@ DatabaseOf = Callable[[Any], Database | None]
 
 _ATTEMPTS = 4
 _REASONS = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118
-_validator = protovalidate.Validator()
 
 
 class InternalError(DsmError):
@@ -125,7 +124,7 @@ class Gate(grpc.aio.ServerInterceptor):
         async def handle(request: Message, context: Context) -> Any:
             async def answer() -> Any:
                 caller = await self._guard.admit(method, context, request) if self._guard else None
-                _validate(request)
+                validate(request)
                 at_hand = self._identify(method, context, request, caller)
                 async with asyncio.timeout(at_hand.remaining()):
                     return await _answer_once(behaviour, request, context, database_of(request), at_hand)
@@ -144,7 +143,7 @@ class Gate(grpc.aio.ServerInterceptor):
                     first, messages = await _first_of(requests)
                     self._guard.authorize(caller, method, first)
                 self._identify(method, context, None, caller)
-                return await behaviour(_validated(messages), context)
+                return await behaviour(validated(messages), context)
 
             return await self._translate(method, context, answer)
 
@@ -157,7 +156,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 try:
                     with self._streams:
                         caller = await self._guard.admit(method, context, request) if self._guard else None
-                        _validate(request)
+                        validate(request)
                         self._identify(method, context, None, caller)
                         responses = behaviour(request, context)
                         async for response in _until(caller.expires, responses) if caller else responses:
@@ -308,40 +307,6 @@ def _decoded_or_error(deserializer: Callable[[bytes], Any]) -> Callable[[bytes],
     return decode
 
 
-def _validate(request: Message | DecodeError) -> None:
-    if isinstance(request, DecodeError):
-        raise request
-    # A field's own rules first: those over several fields are broken too when one of them is missing.
-    violations = sorted(_validator.collect_violations(request), key=_is_over_several)
-    if not violations:
-        return
-    found = [_field_and_rule(violation) for violation in violations]
-    (field, rule), value = found[0], violations[0].field_value
-    error = InvalidArgument(field, rule, "" if value is None or isinstance(value, Message) else value)
-    error.violations = found
-    raise error
-
-
-def _is_over_several(violation: Any) -> bool:
-    """True for a rule of a message; that one of a oneof's fields is required is the oneof's rule."""
-    return violation.proto.rule is None and violation.proto.rule_id != "required"
-
-
-def _field_and_rule(violation: Any) -> tuple[str, str]:
-    field, rule = _field_path(violation.proto.field), violation.proto.message or violation.proto.rule_id
-    if not _is_over_several(violation):
-        return field, rule
-    # The path leads to the message that has the rule; the rule's text begins with the field at fault.
-    part, _, rule = rule.partition(" ")
-    return f"{field}.{part}" if field else part, rule
-
-
-async def _validated(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
-    async for request in requests:
-        _validate(request)
-        yield request
-
-
 async def _first_of(requests: AsyncIterator[Message]) -> tuple[Message | None, AsyncIterator[Message]]:
     """The first message of a stream, and the stream with it."""
     first = await anext(requests, None)
@@ -369,12 +334,6 @@ async def _until(expires: float, responses: AsyncIterator[Any]) -> AsyncIterator
                 raise TokenExpired from None
             raise
         yield response
-
-
-def _field_path(path: Any) -> str:
-    """ "assignments[0].employee_id" for protovalidate's path elements."""
-    elements = path.elements if path else ()
-    return ".".join(e.field_name + (f"[{e.subscript.value}]" if e.subscript else "") for e in elements)
 
 
 def _as_failure(method: str, error: Exception) -> DsmError:
