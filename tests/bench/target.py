@@ -1,6 +1,5 @@
 """What is measured: `dsm up` in a process of its own."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from dsm.sprint.v1.sprint_service_pb2_grpc import SprintServiceStub
 
 from services.local.folder import StackState, read_state
 from services.local.process import wait_until
+from tests.processes import clean_environ
 
 
 @dataclass
@@ -51,7 +51,7 @@ def running_dsm(*, processes: bool = False) -> Iterator[Target]:
     """`dsm up` in a folder of its own, stopped at the end; with `processes`, one for each service."""
     with tempfile.TemporaryDirectory(prefix="dsm-bench-") as name:
         folder = Path(name)
-        environ = {key: value for key, value in os.environ.items() if not key.startswith("DSM_")}
+        environ = clean_environ()
         environ |= {"DSM_DATA_DIR": name}
         command = [sys.executable, "-m", "services.cli", "up", "--port", "0", "--metrics-port", "0"]
         command += ["--processes"] if processes else []

@@ -19,6 +19,7 @@ from services.local.process import choose_port, spawn
 from services.local.stack import Stack
 from tests.faults.machine import CHANNEL_OPTIONS, is_serving
 from tests.harness import STATEFUL, World
+from tests.processes import clean_environ
 
 FULL = os.environ.get("DSM_FAULTS") == "full"
 only_full = pytest.mark.skipif(not FULL, reason="only in `make test-faults`")
@@ -66,7 +67,7 @@ class Arena(World):
         """
         await self._prepare(name)
         port = choose_port(0, 0) if beside else self._ports[name]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
+        environ = clean_environ()
         environ |= {"PYTHONPATH": str(_ROOT), "DSM_PORT": str(port), "DSM_METRICS_PORT": "-1"}
         environ |= {"DSM_GRACE_SECONDS": "1", "DSM_FAILPOINTS": failpoints} | self.environ(name) | settings
         command = [sys.executable, "-m", "tests.faults.serve", name, "--without", self.without]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from psycopg.rows import dict_row
 from services.cli.names import SERVICES, STATEFUL, address_variable, database_variable
 from services.local.folder import StackState, read_state
 from services.local.process import LOOPBACK, choose_port, spawn, wait_until
+from tests.processes import alive, clean_environ
 
 START_SECONDS = 120
 READY_SECONDS = 30.0  # I11
@@ -122,7 +122,7 @@ class Machine:
         except psutil.NoSuchProcess:
             return False
         if number in (signal.SIGKILL, signal.SIGQUIT):
-            wait_until(lambda: _is_dead(process), 10)
+            wait_until(lambda: not alive(process), 10)
         return True
 
     @contextmanager
@@ -139,7 +139,7 @@ class Machine:
         wiring = {address_variable(name): address for name, address in self.addresses.items()}
         wiring |= {database_variable(name): self.database_url(name) for name in STATEFUL}
         wiring |= {"DSM_NATS_URL": self.nats_url, "DSM_METRICS_PORT": "-1"}
-        return _environ() | wiring | settings
+        return clean_environ() | wiring | settings
 
     def replica(self, service: str, **settings: str) -> Replica:
         """One more process of a service, whose settings may differ; nobody starts it again when it dies."""
@@ -213,7 +213,7 @@ class Replica:
 
 def boot(folder: Path, **settings: str) -> Machine:
     """Start a machine; returns when every service takes calls. Call it in the main thread."""
-    environ = _environ() | {"DSM_DATA_DIR": str(folder), "DSM_LOG_LEVEL": "INFO"} | settings
+    environ = clean_environ() | {"DSM_DATA_DIR": str(folder), "DSM_LOG_LEVEL": "INFO"} | settings
     command = [sys.executable, "-m", "services.cli", "up", "--processes", "--port", "0", "--metrics-port", "0"]
     log = folder / "up.log"
     supervisor = spawn(command, log_file=log, on_parent_death=signal.SIGTERM, env=environ)
@@ -237,15 +237,3 @@ async def is_serving(address: str, timeout: float = 1.0) -> bool:  # noqa: ASYNC
         except grpc.aio.AioRpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def _is_dead(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _environ() -> dict[str, str]:
-    """Ours without settings of DSM."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}

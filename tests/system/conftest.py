@@ -1,6 +1,5 @@
 """A machine whose services are killed, one for all tests that do so."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ import pytest
 
 from services.local.folder import StackState, read_state
 from services.local.process import wait_until
+from tests.processes import clean_environ
 
 _LEASE_SECONDS = "2"
 
@@ -18,7 +18,7 @@ _LEASE_SECONDS = "2"
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackState]:
     """`dsm up --processes` in a folder of its own."""
     folder = tmp_path_factory.mktemp("crash")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
+    environ = clean_environ()
     environ |= {"DSM_DATA_DIR": str(folder), "DSM_SPRINT_SAGA_LEASE_SECONDS": _LEASE_SECONDS}
     command = [sys.executable, "-m", "services.cli", "up", "--processes", "--port", "0", "--metrics-port", "0"]
     with (folder / "up.log").open("wb") as log:

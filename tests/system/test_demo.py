@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from dsm.sprint.v1.sprint_service_pb2 import GetSprintRequest, ListImpedimentsRe
 from services.cli.client import Client, connect
 from services.local.folder import read_state
 from tests.harness import DATA
+from tests.processes import clean_environ
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ class Terminal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("DSM_")}
+        clean = clean_environ()
         self._environ = clean | {"DSM_DATA_DIR": str(folder), "COLUMNS": "120"}
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":

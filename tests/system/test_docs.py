@@ -1,7 +1,6 @@
 """The examples of the documentation run."""
 
 import asyncio
-import os
 import re
 import shlex
 import shutil
@@ -17,6 +16,7 @@ from services.kit.service import Service
 from services.kit.settings import ProcessSettings, ServiceSettings
 from services.kit.tls import client_files
 from tests.harness import World
+from tests.processes import clean_environ
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _EXAMPLES = _DOCS / "examples"
@@ -27,7 +27,7 @@ _DOCUMENTED_TARGET = "localhost:7600"
 
 
 async def _run(*command: str, folder: Path | None = None) -> str:
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("DSM_")}
+    environ = clean_environ()
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environ, cwd=folder)
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, shlex.join(command)

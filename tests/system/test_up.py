@@ -23,6 +23,7 @@ from services.local.folder import StackState, read_state
 from services.local.nats import NatsServer
 from services.local.postgres import Postgres
 from services.local.process import LOOPBACK, choose_port, wait_until
+from tests.processes import alive, all_gone, clean_environ, family
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +35,7 @@ GONE_SECONDS = 15.0
 
 def environ(folder: Path, **settings: str) -> dict[str, str]:
     """An environment without the caller's own settings of DSM."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
+    kept = clean_environ()
     return kept | {"PYTHONPATH": str(REPOSITORY), "DSM_DATA_DIR": str(folder)} | settings
 
 
@@ -76,23 +77,6 @@ def state_of(folder: Path) -> StackState:
     state = read_state(folder)
     assert state
     return state
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """A process with all its children: they must be listed while they live."""
-    parent = psutil.Process(pid)
-    return [parent, *parent.children(recursive=True)]
-
-
-def all_gone(processes: list[psutil.Process]) -> bool:
-    return not any(map(alive, processes))
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def assert_ready(folder: Path) -> None:

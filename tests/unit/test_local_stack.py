@@ -27,6 +27,7 @@ from services.local.nats import NatsServer
 from services.local.postgres import Postgres
 from services.local.process import LOOPBACK, choose_port, wait_until
 from services.local.stack import running
+from tests.processes import all_gone, family
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GONE_SECONDS = 10.0
@@ -64,23 +65,6 @@ def query(url: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
-
-
-def family(*pids: int) -> list[psutil.Process]:
-    """The processes with all their children: they must be listed while they live."""
-    parents = [psutil.Process(pid) for pid in pids]
-    return [*parents, *(child for parent in parents for child in parent.children(recursive=True))]
-
-
-def all_gone(processes: list[psutil.Process]) -> bool:
-    return not any(alive(process) for process in processes)
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def run_runner(python: list[str], data: Path, **options: object) -> "subprocess.Popen[str]":

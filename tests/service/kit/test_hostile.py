@@ -1,6 +1,5 @@
 """Input that means harm, or means nothing."""
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from dsm.project.v1 import project_service_pb2 as pb
 
 from services.local.process import choose_port, spawn
 from tests.harness import World, refused
+from tests.processes import clean_environ
 
 SECRET = "tr0ub4dor"
 
@@ -39,7 +39,7 @@ async def test_strange_text_comes_back_as_it_was(world: World, text: str) -> Non
 async def test_no_secret_is_told_by_log_error_or_status(tmp_path: Path) -> None:
     """The passwords of a database and an event stream that are away."""
     port, log = choose_port(0, 0), tmp_path / "log"
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")} | {
+    environ = clean_environ() | {
         "DSM_PORT": str(port),
         "DSM_METRICS_PORT": "-1",
         "DSM_LOG_LEVEL": "DEBUG",

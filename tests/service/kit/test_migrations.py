@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from services.kit.status import error_info
 from services.local.process import wait_until
 from services.local.stack import Stack
 from tests.harness import STATEFUL, World, eventually
+from tests.processes import clean_environ
 
 load(())
 _FIRST = "CREATE TABLE thing (id bigint CONSTRAINT thing_pkey PRIMARY KEY); INSERT INTO thing VALUES (1)"
@@ -77,7 +77,7 @@ def _dsm(monkeypatch: pytest.MonkeyPatch, url: str, *words: str) -> Result:
 @contextmanager
 def _migrating(url: str) -> Iterator[subprocess.Popen[str]]:
     """A `dsm migrate` in a process of its own."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
+    environ = clean_environ()
     command = [sys.executable, "-m", "services.cli", "migrate", "--service", "project"]
     process = subprocess.Popen(
         command,

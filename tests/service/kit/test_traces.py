@@ -29,7 +29,7 @@ from services.kit.otlp import QUEUE
 from services.local.process import choose_port
 from tests.harness import World, eventually, refused
 from tests.service.kit.collector import Collector, Span, collecting
-from tests.service.sprint.sprints import Fixture, make
+from tests.service.sprint.sprints import Fixture, make, under_way
 
 SERVED = "dsm.sprint.v1.SprintService/UpdateTaskProgress"
 TOLD = "dsm.sprint.v1.task.updated"
@@ -57,9 +57,7 @@ async def collector() -> AsyncIterator[Collector]:
 @pytest.fixture
 async def at(world: World) -> Fixture:
     """A sprint under way with two tasks."""
-    fixture = await make(world, points=(5, 3))
-    await fixture.start(max_tasks=2)
-    return fixture
+    return await under_way(world)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +24,7 @@ from dsm.sprint.v1 import sprint_service_pb2
 from services.local.stack import Stack
 from services.orchestrator import cluster as kubernetes_cluster
 from tests.harness import World, eventually, make_world
+from tests.processes import clean_environ
 from tests.service.orchestrator.kubernetes_api import FakeKubernetes
 from tests.service.orchestrator.orchestrations import NEIGHBOURS, TODAY, Dsm, dsm_of
 
@@ -144,7 +144,7 @@ async def test_what_the_cron_job_runs_holds_the_scrum(cluster: Cluster) -> None:
     [container] = pod["containers"]
     command = [Path(sys.executable).with_name(container["command"][0]), *container["command"][1:], *container["args"]]
     # The sprint service alone, as its address in the cluster; today may be a day off.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DSM_")}
+    environ = clean_environ()
     environ |= {it["name"]: cluster.dsm.world.environ("orchestrator")[it["name"]] for it in container["env"]}
     ran = await asyncio.to_thread(subprocess.run, command, env=environ, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr

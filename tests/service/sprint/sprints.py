@@ -121,3 +121,10 @@ async def make(
         answer = await tasks.BatchCreateTasks(backlog.BatchCreateTasksRequest(project_id=project_id, tasks=wanted))
         made = [task.task_id for task in answer.tasks]
     return Fixture(world, projects, tasks, sprints, project_id, who, made)
+
+
+async def under_way(world: World) -> Fixture:
+    """A sprint under way with two tasks."""
+    fixture = await make(world, points=(5, 3))
+    await fixture.start(max_tasks=2)
+    return fixture

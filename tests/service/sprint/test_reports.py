@@ -19,7 +19,7 @@ from dsm.sprint.v1 import sprint_service_pb2 as pb
 from dsm.sprint.v1.daily_scrum_service_pb2_grpc import DailyScrumServiceStub
 
 from tests.harness import World, eventually, refused
-from tests.service.sprint.sprints import FRIDAY, LAST_DAY, MONDAY, Fixture, make
+from tests.service.sprint.sprints import FRIDAY, LAST_DAY, MONDAY, Fixture, make, under_way
 
 RUNNING = task_pb2.TASK_STATE_IN_PROGRESS
 BLOCKED = task_pb2.TASK_STATE_BLOCKED
@@ -31,9 +31,7 @@ NOON = datetime(2025, 3, 5, 12, tzinfo=UTC)
 @pytest.fixture
 async def at(world: World) -> Fixture:
     """A sprint under way with two tasks."""
-    fixture = await make(world, points=(5, 3))
-    await fixture.start(max_tasks=2)
-    return fixture
+    return await under_way(world)
 
 
 def _event(task_id: str, percent: int, minute: int = 0, **fields: object) -> event_pb2.Event:

@@ -15,7 +15,7 @@ from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
 from tests.harness import World, eventually, refused
-from tests.service.sprint.sprints import FRIDAY, LAST_DAY, MONDAY, SATURDAY, Fixture, make
+from tests.service.sprint.sprints import FRIDAY, LAST_DAY, MONDAY, SATURDAY, Fixture, make, under_way
 
 ASSIGNED = task_pb2.TASK_STATE_ASSIGNED_TO_SPRINT
 RUNNING = task_pb2.TASK_STATE_IN_PROGRESS
@@ -28,9 +28,7 @@ RESOLVED = sprint_pb2.IMPEDIMENT_STATE_RESOLVED
 @pytest.fixture
 async def at(world: World) -> Fixture:
     """A sprint under way with two tasks."""
-    fixture = await make(world, points=(5, 3))
-    await fixture.start(max_tasks=2)
-    return fixture
+    return await under_way(world)
 
 
 async def _raise(at: Fixture, **fields: object) -> pb.RaiseImpedimentResponse:
