@@ -37,6 +37,8 @@ Apply = Callable[[WriteHandle, Sequence[event_pb2.Event]], Awaitable[None]]
 ACK_WAIT = 5.0
 # A request for messages is lost with the NATS that it was sent to, and made again after so long.
 FETCH_SECONDS = 2.0
+# Under load, what comes meanwhile is applied together. After a quiet time nothing waits for it.
+_BREATH_SECONDS = 0.02
 _RETRY_SECONDS = (0.2, 1.0, 5.0, 15.0)
 _TAKE = """
     INSERT INTO inbox (event_id, consumer) SELECT unnest(%(event_ids)s::uuid[]), %(consumer)s
@@ -163,6 +165,8 @@ class Consumer:
                 await self._take(messages)
             finally:
                 keeping.cancel()
+            if len(messages) < self._batch:
+                await asyncio.sleep(_BREATH_SECONDS)
 
     async def _take(self, messages: list[Msg]) -> None:
         try:

@@ -31,6 +31,8 @@ log = structlog.get_logger()
 BATCH = 1000
 IDLE_SECONDS = 1.0
 ACK_TIMEOUT = 5.0
+# Under load, what is committed meanwhile is published together. After a quiet time nothing waits for it.
+_BREATH_SECONDS = 0.01
 # How soon it is seen that the connection was lost meanwhile.
 _LOOK_SECONDS = 0.25
 # A relay that hangs, though its connection stays, loses its lock after so long, and another replica publishes.
@@ -125,8 +127,11 @@ class Relay:
                 await connection.execute("SELECT")
                 await asyncio.sleep(0.1)
                 continue
-            if not await self._agreement.reached(connection) or not await self._publish(connection):
+            published = await self._publish(connection) if await self._agreement.reached(connection) else 0
+            if not published:
                 await self._idle(connection)
+            elif published < BATCH:
+                await asyncio.sleep(_BREATH_SECONDS)
 
     async def _publish(self, connection: psycopg.AsyncConnection[Any]) -> int:
         """Publish one batch; the number of events acknowledged. A fault leaves the rest for the next round."""

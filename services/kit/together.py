@@ -11,14 +11,17 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 LIMIT = 100
+# Turns of the event loop before a batch: enough for a request that has arrived to be read, pass the gate and ask. They
+# take a tenth of a millisecond if there is nothing else to do.
+_TURNS = 20
 
 
 class Together(Generic[Q, A]):
     """Answers many questions at once: `work` gives the answers to a batch, in its order.
 
     One batch is under way at a time; who asks meanwhile is in the next one, which begins after they asked. So nobody
-    gets an answer older than the question, nobody waits for others to come, and the more there are, the less each
-    costs. `work` runs on behalf of many calls: none of them is the one at hand there.
+    gets an answer older than the question, nobody waits for others to come but for those who are at the door, and the
+    more there are, the less each costs. `work` runs on behalf of many calls: none of them is the one at hand there.
     """
 
     def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], limit: int = LIMIT) -> None:
@@ -38,6 +41,7 @@ class Together(Generic[Q, A]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await _let_in()
                 batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
                 # Whoever was cancelled meanwhile wants nothing any more.
                 await self._answer([(question, answer) for question, answer in batch if not answer.done()])
@@ -62,3 +66,8 @@ class Together(Generic[Q, A]):
             for (_, answer), given in zip(batch, found, strict=True):
                 if not answer.done():
                     answer.set_result(given)
+
+
+async def _let_in() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)

@@ -27,8 +27,9 @@ class Work:
         return [10 * number for number in numbers]
 
 
-async def _all_waiting() -> None:
-    for _ in range(3):
+async def _turns(number: int = 50) -> None:
+    """So many turns of the loop; by default enough for a batch to begin."""
+    for _ in range(number):
         await asyncio.sleep(0)
 
 
@@ -36,13 +37,23 @@ async def test_who_asks_while_a_batch_is_under_way_is_in_the_next() -> None:
     work = Work()
     together = Together[int, int](work)
     asked = [asyncio.create_task(together.ask(1)), asyncio.create_task(together.ask(2))]
-    await _all_waiting()
+    await _turns()
     asked += [asyncio.create_task(together.ask(number)) for number in (3, 3, 4)]
-    await _all_waiting()
+    await _turns()
     work.go.set()
     assert await asyncio.gather(*asked) == [10, 20, 30, 30, 40]
     assert work.batches == [[1, 2], [3, 3, 4]]
     assert await together.ask(5) == 50
+
+
+async def test_who_is_at_the_door_is_in_the_batch() -> None:
+    work = Work()
+    work.go.set()
+    together = Together[int, int](work)
+    first = asyncio.create_task(together.ask(1))
+    await _turns(5)
+    assert await asyncio.gather(first, together.ask(2)) == [10, 20]
+    assert work.batches == [[1, 2]]
 
 
 async def test_a_batch_has_a_limit() -> None:
@@ -79,14 +90,14 @@ async def test_who_left_is_not_worked_for() -> None:
     work = Work()
     together = Together[int, int](work)
     first, left = asyncio.create_task(together.ask(1)), asyncio.create_task(together.ask(2))
-    await _all_waiting()
+    await _turns()
     gone = asyncio.create_task(together.ask(3))
-    await _all_waiting()
+    await _turns()
     gone.cancel()
     left.cancel()
     with pytest.raises(asyncio.CancelledError):
         await left
     work.go.set()
     assert await first == 10
-    await _all_waiting()
+    await _turns()
     assert work.batches == [[1, 2]]
