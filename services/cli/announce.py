@@ -5,11 +5,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.cli import grpcurl
 from services.cli.data import data_folder
 from services.cli.names import HOST, SERVICES
 from services.cli.output import out, table
 from services.cli.servers import without_password
-from services.cli.tls import grpcurl_options
+from services.cli.who import TOKEN_FILE_VARIABLE, token
 from services.local.folder import StackState
 
 
@@ -36,14 +37,18 @@ def announce(state: StackState, folder: Path) -> None:
     out.print(grid, soft_wrap=True)
     prefix = "" if folder == data_folder(None, {}) else f"DSM_DATA_DIR={folder} "
     out.print("\nTry:", soft_wrap=True)
-    out.print(f"  grpcurl {grpcurl_options()} {addresses[SERVICES[0]]} list", soft_wrap=True)
+    if grpcurl.asks_for_tokens(os.environ) and not token():
+        out.print(
+            f"  dsm token --subject me --role admin > token; export {TOKEN_FILE_VARIABLE}=$PWD/token", soft_wrap=True
+        )
+    out.print(f"  grpcurl {grpcurl.options()} {addresses[SERVICES[0]]} list", soft_wrap=True)
     out.print(f"  {prefix}dsm status", soft_wrap=True)
     out.print(f"  {prefix}dsm demo", soft_wrap=True)
 
 
 def identity(environ: Mapping[str, str]) -> str:
     """Whether DSM knows its callers, and who else can reach it if it does not."""
-    if any(environ.get(f"DSM_JWT_{name}") for name in ("SECRET", "SECRET_FILE", "JWKS")):
+    if grpcurl.asks_for_tokens(environ):
         return "on: every call needs a token (dsm token --help)"
     host = environ.get("DSM_HOST", HOST)
     here = host in ("localhost", "::1", "[::1]") or host.startswith("127.")

@@ -96,14 +96,6 @@ def open_channel(address: str, options: list[tuple[str, Any]] | None = None) -> 
     return grpc.secure_channel(address, credentials, options=options)
 
 
-def grpcurl_options() -> str:
-    """What grpcurl needs to call DSM as the commands do."""
-    tls = current()
-    if not tls.ca:
-        return "-plaintext"
-    return f"-cacert {tls.ca}" + (f" -cert {tls.cert} -key {tls.key}" if tls.cert else "")
-
-
 def give_options(app: typer.Typer) -> None:
     """Add the options of TLS to every command that has a --target."""
     add_options(app, _OPTIONS, _use)

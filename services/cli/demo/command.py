@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from services.cli import grpcurl
 from services.cli.client import TargetOption, connect
 from services.cli.data import DataOption, data_folder
 from services.cli.demo import cast
@@ -21,7 +22,6 @@ from services.cli.demo.story import Facts, Plot, Story
 from services.cli.errors import CliError
 from services.cli.importing import parse_mapping
 from services.cli.output import JsonOption, err, escape, out, print_json
-from services.cli.tls import grpcurl_options
 from services.local.folder import read_state
 
 _SUMMARY = "dsm.backlog.v1.BacklogService/GetBacklogSummary"
@@ -113,7 +113,7 @@ def _say_what_next(console: Console, facts: Facts, prefix: str, address: str) ->
         (f"{dsm} board {facts.project_id}", "the sprint that has just begun"),
         (f"{dsm} scrum {facts.project_id} --date {facts.next_start_date} --simulate", "its first day"),
         (f"{dsm} report {facts.sprint_id}", "the burndown again"),
-        (f"grpcurl {grpcurl_options()} -d '{question}' {address} {_SUMMARY}", "the API itself"),
+        (f"grpcurl {grpcurl.options()} -d '{question}' {address} {_SUMMARY}", "the API itself"),
         (f"{dsm} down", "stop everything; the data stays"),
     ]
     console.print("\nDSM goes on running. Try next:")
