@@ -49,12 +49,10 @@ class World:
     def environ(self, name: str) -> dict[str, str]:
         """The settings of a service, as environment variables."""
         environ = {f"DSM_{callee.upper()}_ADDRESS": self.address(callee) for callee in SERVICES}
-        environ |= {
-            f"DSM_{name.upper()}_DATABASE_URL": self.stack.postgres.url(f"dsm_{name}"),
-            "DSM_NATS_URL": self.stack.nats.url,
-            # Tests wait for what runs in the background.
-            "DSM_CHRONICLE_EMBEDDING_SHARE": "1",
-        }
+        # Tests wait for what runs in the background.
+        environ |= {"DSM_NATS_URL": self.stack.nats.url, "DSM_CHRONICLE_EMBEDDING_SHARE": "1"}
+        if name in STATEFUL:
+            environ |= {f"DSM_{name.upper()}_DATABASE_URL": self.stack.postgres.url(f"dsm_{name}")}
         return environ | self._settings
 
     async def start(self, *names: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.contract.methods import METHODS, is_read, short
 from tests.faults import contention
 from tests.faults.arena import FULL, Arena, count, only_full, seeded
-from tests.harness import STATEFUL
+from tests.harness import SERVICES
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
@@ -30,7 +30,7 @@ EVERY_KIND = tuple(
 
 async def test_a_request_id_has_one_effect_and_one_answer(arena: Arena) -> None:
     rng = seeded("request-ids")
-    await arena.start(*(STATEFUL if FULL else ("project", "backlog", "sprint")))
+    await arena.start(*(SERVICES if FULL else ("project", "backlog", "sprint")))
     wrong, asked = await contention.asked_at_once(arena, rng, EVERY_KIND if FULL else KINDS, clients=50)
     assert wrong == []
     assert await contention.asked_again(arena, asked) == []
