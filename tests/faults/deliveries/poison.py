@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -41,7 +42,8 @@ async def poisoned(arena: Arena, rng: Random, events: int, deliveries: int, late
     good = reports(rng, scene, events)
     calm, among = good[: events // 2], good[events // 2 :]
     usual = max(await _paced(arena, calm, calm))
-    bad = [poison(rng, scene, number) for number in range(max(8, events // 100))]
+    instant = datetime.now(UTC)
+    bad = [poison(rng, scene, number, instant) for number in range(max(8, events // 100))]
     everything = [*among, *bad]
     rng.shuffle(everything)
     lateness = await _paced(arena, everything, among)
@@ -70,9 +72,9 @@ async def poisoned(arena: Arena, rng: Random, events: int, deliveries: int, late
     return wrong + await effects(arena, scene, before, good, alike=trapped)
 
 
-def poison(rng: Random, scene: Fixture, number: int) -> Message:
+def poison(rng: Random, scene: Fixture, number: int, instant: datetime) -> Message:
     """A message that no consumer can take: unreadable in one of six ways, or into a trap that is opened later."""
-    event = reports(rng, scene, 1)[0].event
+    event = reports(rng, scene, 1, instant)[0].event
     said = event.task_progressed
     match number % 8:
         case 0:

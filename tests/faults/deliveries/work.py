@@ -24,9 +24,9 @@ from tests.service.sprint.sprints import Fixture, make
 PROGRESSED = "dsm.in.sprint.v1.task.progressed"
 
 
-def reports(rng: Random, scene: Fixture, count: int) -> list[Message]:
+def reports(rng: Random, scene: Fixture, count: int, instant: datetime | None = None) -> list[Message]:
     """Reports of work, all of one instant: whatever their order, none comes too late, so each has its effect."""
-    now, found = datetime.now(UTC), []
+    now, found = instant or datetime.now(UTC), []
     for number in range(count):
         payload = sprint_events_pb2.TaskProgressed(
             task_id=scene.task_ids[number % len(scene.task_ids)],
