@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -222,20 +223,25 @@ async def check_whole(machine: Machine, history: History) -> None:
 
 async def judge_events(machine: Machine, verdict: Verdict) -> None:
     """I4, I5, I6: every committed event is in its stream, nothing else is, and each consumer took each one in once."""
+    # What is done by itself may be done while it is judged: before and after the streams are read.
+    before = await _committed(machine)
     streams = await read_streams(machine)
-    committed: dict[str, str] = {}
-    for service in STATEFUL:
-        for row in await machine.query(service, _OUTBOX):
-            committed[row["event_id"]] = row["subject"]
-            if row["publish_time"] is None:
-                verdict.lost.append(f"I5 {row['subject']} {row['event_id']} of {service} is not published")
+    after = await _committed(machine)
     published = {event_id: subject for messages in streams.values() for event_id, subject in messages}
-    for event_id in committed.keys() - published.keys():
-        verdict.lost.append(f"I5 {committed[event_id]} {event_id} is marked as published and not in its stream")
-    for event_id in published.keys() - committed.keys():
+    for event_id, row in before.items():
+        if after.get(event_id, row)["publish_time"] is None:
+            verdict.lost.append(f"I5 {row['subject']} {event_id} is not published")
+        elif event_id not in published and row["publish_time"]:
+            verdict.lost.append(f"I5 {row['subject']} {event_id} is marked as published and not in its stream")
+    for event_id in published.keys() - before.keys() - after.keys():
         if not published[event_id].startswith("dsm.in."):
             verdict.disagreements.append(f"I5 {published[event_id]} {event_id} is published, but was never committed")
     await _judge_inboxes(machine, verdict, streams)
+
+
+async def _committed(machine: Machine) -> dict[str, dict[str, Any]]:
+    """The outboxes' rows, by the event's id."""
+    return {row["event_id"]: row for service in STATEFUL for row in await machine.query(service, _OUTBOX)}
 
 
 async def _judge_inboxes(machine: Machine, verdict: Verdict, streams: Mapping[str, list[tuple[str, str]]]) -> None:
