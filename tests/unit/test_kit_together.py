@@ -52,7 +52,7 @@ async def test_who_is_at_the_door_is_in_the_batch() -> None:
     together = Together[int, int](work)
     first = asyncio.create_task(together.ask(1))
     await _turns(5)
-    assert await asyncio.gather(first, together.ask(2)) == [10, 20]
+    assert [*await asyncio.gather(first, together.ask(2))] == [10, 20]
     assert work.batches == [[1, 2]]
 
 
