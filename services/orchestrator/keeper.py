@@ -21,7 +21,7 @@ from services.kit.call import Call, RequestKey
 from services.kit.callee import Callee
 from services.kit.clock import Clock
 from services.kit.database import CONFLICTS, AlreadyAnswered, Database
-from services.kit.errors import DsmError
+from services.kit.errors import DeadlineExceeded, DsmError
 from services.orchestrator import figures
 from services.orchestrator.domain.schedule import (
     CronJob,
@@ -158,14 +158,25 @@ class Keeper:
         order = Order(timetable.project_id, OrchestrateAction.ANALYZE_AND_ORCHESTRATE, timetable.options)
         try:
             async with asyncio.timeout(ORCHESTRATION_SECONDS):
-                decision = (await self._pipeline.orchestrate(order)).decision
-        except AlreadyAnswered:
-            return run_ended(timer, run, now, "It was decided before."), None
+                decision = await self._orchestrate(order, key)
         except DsmError as error:
             return run_failed(timer, planned, run, now, error), None
         except TimeoutError:
-            return run_ended(timer, run, now, "It took too long; what was decided goes on by itself."), None
+            # What was decided meanwhile is found by the next try, and goes on by itself.
+            return run_failed(timer, planned, run, now, DeadlineExceeded(_ORCHESTRATE)), None
+        if decision is None:
+            return run_ended(timer, run, now, "It was decided before."), None
         return run_ended(timer, run, now, _in_words(decision)), UUID(decision.decision_id)
+
+    async def _orchestrate(self, order: Order, key: RequestKey) -> decision_pb2.DecisionRecord | None:
+        """The decision; None if this run was answered before."""
+        while True:
+            try:
+                return (await self._pipeline.orchestrate(order)).decision
+            except AlreadyAnswered:
+                # Or whoever had the run died before it decided: then it is ours.
+                if await self._database.find_answer(key):
+                    return None
 
 
 def _in_words(decision: decision_pb2.DecisionRecord) -> str:

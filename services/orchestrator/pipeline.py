@@ -33,7 +33,6 @@ from services.orchestrator.memory import EMBEDDING_AWAY, Memory, Recall
 from services.orchestrator.observe import Observer
 from services.orchestrator.store import decisions, leases, modes, strategies
 
-# Decisions that answer a request_id have ids derived from it: a call that is repeated after a crash finds its own.
 _DECISIONS = UUID("0b0f6c5e-5d0b-4b54-9d55-3c8d1c6f2a10")
 # How often decisions are looked for that were left with something to do, and how soon one is tried again.
 POLL_SECONDS = 2.0
@@ -69,6 +68,11 @@ class Stopwatch:
         self._last = now
 
 
+def decision_of(request_id: UUID) -> UUID:
+    """The id of the decision that answers a request_id: a call that is repeated after a crash finds its own."""
+    return uuid5(_DECISIONS, str(request_id))
+
+
 class Pipeline:
     """Orchestrates projects, one call per project at a time."""
 
@@ -99,7 +103,7 @@ class Pipeline:
         """
         watch = Stopwatch()
         key = call.current().request_key
-        decision_id = uuid5(_DECISIONS, str(key.request_id)) if key else uuid4()
+        decision_id = decision_of(key.request_id) if key else uuid4()
         try:
             async with taken(self._database, order.project_id, decision_id) as lease:
                 episode = await self._earlier(decision_id)

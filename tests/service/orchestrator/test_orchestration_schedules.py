@@ -11,6 +11,8 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.project.v1 import project_pb2, project_service_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from services.orchestrator.domain.schedule import run_id
+from services.orchestrator.pipeline import decision_of
 from tests.harness import eventually, refused
 from tests.service.orchestrator.orchestrations import Dsm
 
@@ -123,6 +125,28 @@ async def test_a_run_that_is_repeated_decides_nothing_anew(dsm: Dsm) -> None:
         await eventually(ran)
     audit = await dsm.orchestrator.ListDecisionAudit(pb.ListDecisionAuditRequest(project_id="SCH-AGAIN"))
     assert len(audit.decisions) == 1
+
+
+async def test_a_run_whose_process_died_before_it_decided_is_held_by_another(dsm: Dsm) -> None:
+    await dsm.project("SCH-DIED")
+    planned = (datetime.now(UTC) - timedelta(minutes=1)).replace(second=0, microsecond=0)
+    await _set(dsm, "SCH-DIED", f"{planned:%M %H} * * *", enabled=True)
+    sql = """
+        WITH dead AS (INSERT INTO orchestration_lease (project_id, decision_id, holder, lease_time)
+                      VALUES ('SCH-DIED', %(decision_id)s, gen_random_uuid(), now() + interval '1 second'))
+        UPDATE orchestration_schedule SET next_run_time = %(planned)s, retry_time = now()
+        WHERE project_id = 'SCH-DIED'
+    """
+    decision_id = decision_of(run_id("SCH-DIED", planned))
+    await dsm.world.query("orchestrator", sql, {"decision_id": decision_id, "planned": planned})
+
+    async def ran() -> Any:
+        schedule = (await dsm.status("SCH-DIED")).orchestration_schedule
+        return schedule if schedule.last_run_result else None
+
+    assert (await eventually(ran)).last_run_result.startswith("Started SCH-DIED-S01")
+    audit = await dsm.orchestrator.ListDecisionAudit(pb.ListDecisionAuditRequest(project_id="SCH-DIED"))
+    assert [decision.decision_id for decision in audit.decisions] == [str(decision_id)]
 
 
 async def test_a_refused_orchestration_says_why(dsm: Dsm) -> None:
