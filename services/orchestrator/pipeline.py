@@ -227,15 +227,20 @@ class Pipeline:
     async def _answer(self, episode: Episode, watch: Stopwatch, *, acted: bool) -> pb.OrchestrateResponse:
         timings = answers.from_timings(watch.total, watch.decision, watch.steps)
         response = pb.OrchestrateResponse(decision=answers.from_record(episode), performance_metrics=timings)
-        if not acted and call.current().request_key is None:
+        key = call.current().request_key
+        if not acted and key is None:
             return response
-        # The decision is stored, so the answer is OK; what cannot be stored now, carry_on finds out again.
-        with suppress(DsmError):
+        try:
             async with self._database.write() as tx:
                 if acted:
                     await decisions.update(tx, episode, RETRY_SECONDS)
                     events.decision_made(tx, episode)
                 tx.reply(response)
+        except DsmError:
+            # The decision is stored, so the answer is OK; what was done carry_on finds out again. But who asks with a
+            # request_id is told nothing that is not kept: asked again, the decision is there.
+            if key:
+                raise
         return response
 
     async def _wait_for_twin(self, project_id: str, decision_id: UUID) -> None:

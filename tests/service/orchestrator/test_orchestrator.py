@@ -136,6 +136,26 @@ async def test_a_request_id_gets_the_same_answer(dsm: Dsm) -> None:
     assert (failed.code, failed.reason) == ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
 
 
+async def test_an_answer_that_cannot_be_kept_is_given_when_it_can(dsm: Dsm) -> None:
+    await dsm.project("ORC-FULL")
+    request = pb.OrchestrateRequest(project_id="ORC-FULL", request_id=str(uuid4()))
+    full = """
+        CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$;
+        CREATE TRIGGER full_disk BEFORE INSERT ON request_record EXECUTE FUNCTION full_disk()
+    """
+    await dsm.world.query("orchestrator", full)
+    try:
+        assert (await refused(dsm.orchestrator.Orchestrate(request))).code == "UNAVAILABLE"
+    finally:
+        await dsm.world.query("orchestrator", "DROP TRIGGER full_disk ON request_record")
+    [decided] = await dsm.episodes("ORC-FULL")
+    first = await dsm.orchestrator.Orchestrate(request)
+    assert first.decision.decision_id == decided.decision_id
+    assert first.decision.sprint_id == "ORC-FULL-S01"
+    assert await dsm.orchestrator.Orchestrate(request) == first
+
+
 async def test_one_call_at_a_time_works_on_a_project(dsm: Dsm) -> None:
     await dsm.project("ORC-BUSY")
     taken = "INSERT INTO orchestration_lease VALUES ('ORC-BUSY', gen_random_uuid(), gen_random_uuid(), now() + {})"
