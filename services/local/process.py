@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from services.local.errors import StackError
 
 LOOPBACK = "127.0.0.1"
 ON_LINUX = platform.system() == "Linux"
+# Below those that systems give to outgoing connections, of which one could take a port between its choice and its use.
+_ANY_PORTS = range(20_000, 32_000)
 _POLL_SECONDS = 0.01
 _LOG_KEEP_BYTES = 8 * 1024 * 1024
 _LOG_READ_BYTES = 64 * 1024
@@ -181,7 +184,6 @@ def _signal_when_parent_dies(signum: signal.Signals) -> Callable[[], None] | Non
 
 
 def _any_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while not port_is_free(found := secrets.choice(_ANY_PORTS)):
+        pass
+    return found
