@@ -26,7 +26,9 @@ log = structlog.get_logger()
 
 Response = TypeVar("Response")
 
-_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+# CANCELLED is what gRPC says of a call that reaches a server in the moment in which it closes.
+_NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+_AWAY = (*_NOT_THERE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _NOT_TRUSTED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _ATTEMPTS = 3
 _CHANNEL_OPTIONS = [
@@ -81,9 +83,9 @@ class Callee:
     ) -> Response:
         """Call `method` of a stub and get its response.
 
-        At most `timeout` seconds (default: the setting), and never past the deadline of the call at hand. Only
-        UNAVAILABLE is tried again, and only if `repeatable`: reads, and mutations that carry a request_id or are
-        idempotent by nature. Raises DependencyUnavailable if the service is away, else what it answered.
+        At most `timeout` seconds (default: the setting), and never past the deadline of the call at hand. Only that the
+        service is not there is tried again, and only if `repeatable`: reads, and mutations that carry a request_id or
+        are idempotent by nature. Raises DependencyUnavailable if the service is away, else what it answered.
         """
         name = type(request).__name__.removesuffix("Request")
         limit = self._limit(timeout)
@@ -179,7 +181,7 @@ def _is_away(error: BaseException) -> bool:
 
 
 def _may_repeat(error: BaseException) -> bool:
-    if not isinstance(error, grpc.aio.AioRpcError) or error.code() is not grpc.StatusCode.UNAVAILABLE:
+    if not isinstance(error, grpc.aio.AioRpcError) or error.code() not in _NOT_THERE:
         return False
     info = error_info(error)
     # Its own dependency is away: it has tried already, and trying again from here would multiply the load.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from services.cli.serve import _STOP_SECONDS
 from services.kit.probes import LIVE_PATH, READY_PATH
 from services.kit.server import LIVENESS
 from services.orchestrator.convert.manifests import Template, manifest, read_pod
-from services.orchestrator.domain.schedule import CronJob, CronJobState, Policy, Timer
+from services.orchestrator.domain.schedule import Policy
 from tests.deploy.rendering import CHART, NAMESPACE, TABLES, Object, Pod, environ, objects, of_kind, parse, pods, read
+from tests.unit.orchestrator.cron_jobs import JOB
 
 # What libraries read and DSM's settings do not know: libpq's, and what a table adds itself.
 LIBRARIES = {"PGPASSWORD", "PGSSLMODE", "PGSSLROOTCERT", "POSTGRES_PASSWORD", "HTTPS_PROXY"}
@@ -330,16 +330,6 @@ def _references(pod: Pod) -> Iterator[str]:
         assert kind == "configMap" or "secretName" not in source
 
 
-_JOB = CronJob(
-    sprint_id="SHOP-S01",
-    project_id="SHOP",
-    name="run-dailyscrum-shop-s01",
-    timer=Timer("0 14 * * 1-5", "Europe/Berlin"),
-    create_time=datetime(2026, 1, 5, tzinfo=UTC),
-    state=CronJobState.PENDING,
-)
-
-
 def test_cron_jobs_of_the_orchestrator_fit_the_chart(tmp_path: Path) -> None:
     """They are made from the settings that the chart gives, and their pods are what its policies let in."""
     found = objects("production")
@@ -364,7 +354,7 @@ def test_cron_jobs_of_the_orchestrator_fit_the_chart(tmp_path: Path) -> None:
         policy=Policy(),
         pod=read_pod(str(file)),
     )
-    made = manifest(_JOB, template, _JOB.create_time)
+    made = manifest(JOB, template, JOB.create_time)
     for version in ("1.30", "1.37"):
         kubernetes_validate.validate(made, version, strict=True)
     [run] = pods([made])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import nats.errors
@@ -89,20 +90,7 @@ async def test_streams_that_were_deleted_are_made_again_and_filled(machine: Mach
         await _published(machine, count(10_000, 400))
         await nats_store_lost().strike(machine)
 
-    commands: dict[Command, int] = {create_tasks: 1} if FULL else BACKLOG_COMMANDS
-    await under_load(stage, strike, seed=stage.told.seed, commands=commands)
-    began = time.monotonic()
-    # Until the relays have seen that their streams are others, nothing seems to be missing.
-    await eventually(lambda: _filled(machine), 60)
-    await healed(machine)
-    healing = Healing(0, time.monotonic() - began)
-    (await judge(stage, healings=[healing])).passed(
-        # Everything that was ever published is published again, and synced: that takes what it takes.
-        "NATS data directory deleted",
-        # Few calls that create a thousand tasks each.
-        least=0.1 if FULL else 1.0,
-        settled=60 if FULL else 10,
-    )
+    await _refilled(stage, strike, "NATS data directory deleted")
 
 
 @pytest.mark.parametrize("messages_only", [False, pytest.param(True, marks=only_full)])
@@ -118,14 +106,22 @@ async def test_streams_that_come_back_older_than_they_were_are_filled(
             await fault.strike(machine)
         await asyncio.sleep(1)
 
-    # Reports from outside are in no outbox: what NATS loses of them is lost.
+    await _refilled(stage, strike, "NATS older than it was")
+
+
+async def _refilled(stage: FaultStage, strike: Callable[[], Awaitable[None]], name: str) -> None:
+    """Strike at the streams under load, wait until they hold everything again, and judge."""
+    # Reports from outside are in no outbox: what NATS loses of them is lost. In full, few calls create many tasks each.
     commands: dict[Command, int] = {create_tasks: 1} if FULL else BACKLOG_COMMANDS
     await under_load(stage, strike, seed=stage.told.seed, commands=commands)
     began = time.monotonic()
-    await eventually(lambda: _filled(machine), 60)
-    await healed(machine)
+    # Until the relays have seen that their streams are others, nothing seems to be missing.
+    await eventually(lambda: _filled(stage.machine), 60)
+    await healed(stage.machine)
     healing = Healing(0, time.monotonic() - began)
-    (await judge(stage, healings=[healing])).passed("NATS older than it was", settled=60 if FULL else 10)
+    verdict = await judge(stage, healings=[healing])
+    # What is published again is synced: in full, that takes what it takes.
+    verdict.passed(name, least=0.1 if FULL else 1.0, settled=60 if FULL else 10)
 
 
 async def _published(machine: Machine, events: int) -> None:

@@ -10,7 +10,7 @@ from dsm.sprint.v1 import sprint_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli import events, registry
+from services.cli import events, grpcurl, registry
 from services.cli.announce import identity
 from services.cli.client import Failure, find_addresses, sentence
 from services.cli.data import data_folder
@@ -25,6 +25,25 @@ from services.local.folder import remove_state, write_state
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 SUBJECT = "dsm.sprint.v1.sprint.closed"
+
+
+@pytest.mark.parametrize(
+    ("environ", "options"),
+    [
+        ({}, "-plaintext"),
+        ({"DSM_TOKEN": "secret"}, '-plaintext -H "authorization: Bearer $DSM_TOKEN"'),
+        ({"DSM_TOKEN_FILE": "token"}, '-plaintext -H "authorization: Bearer $(cat $DSM_TOKEN_FILE)"'),
+        ({"DSM_JWT_JWKS": "keys.json"}, '-plaintext -H "authorization: Bearer $(cat $DSM_TOKEN_FILE)"'),
+    ],
+)
+def test_what_people_are_told_to_try_has_a_token_where_one_is_asked_for(
+    environ: dict[str, str], options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DSM_TOKEN", "DSM_TOKEN_FILE", "DSM_JWT_SECRET", "DSM_JWT_SECRET_FILE", "DSM_JWT_JWKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert grpcurl.options() == options
 
 
 @pytest.mark.parametrize(

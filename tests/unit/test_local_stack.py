@@ -133,6 +133,12 @@ def test_a_busy_preferred_port_gives_another_and_a_busy_given_port_is_refused() 
     assert choose_port(None, port) == port
 
 
+def test_any_port_is_none_that_an_outgoing_connection_may_take_first() -> None:
+    ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(ephemeral.read_text().split()[0]) if ephemeral.exists() else 49_152
+    assert max(choose_port(0, 0) for _ in range(50)) < first
+
+
 def test_servers_start_beside_others_on_their_preferred_ports(tmp_path: Path) -> None:
     with running(tmp_path / "a", durable=False) as one, running(tmp_path / "b", durable=False) as other:
         ports = [one.postgres.port, one.nats.port, one.nats.monitor_port]

@@ -1,10 +1,13 @@
 """Callee, on real servers."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import pytest
+from dsm.project.v1 import project_pb2, project_service_pb2_grpc
 from dsm.project.v1 import project_service_pb2 as pb
-from dsm.project.v1 import project_service_pb2_grpc
 
 from services.kit.callee import Callee
 from services.kit.database import Database
@@ -47,6 +50,45 @@ async def test_a_breaker_opens_and_closes_again(running: Running, database: Data
     await callee.close()
     await service.channel.close()
     await service.server.stop()
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_a_call_that_meets_a_closing_server_is_not_taken_for_cancelled(repeatable: bool) -> None:
+    async with _closing_server() as address:
+        callee = _callee(address)
+        stub = project_service_pb2_grpc.ProjectServiceStub(callee.channel)
+        request = pb.GetProjectRequest(project_id="CLOSING")
+        call = callee.call(stub.GetProject, request, pb.GetProjectResponse, repeatable=repeatable)
+        if repeatable:
+            assert (await call).project.project_id == "CLOSING"
+        else:
+            with pytest.raises(DependencyUnavailable):
+                await call
+        await callee.close()
+
+
+class _Closing(project_service_pb2_grpc.ProjectServiceServicer):
+    """Answers the first call as gRPC does for a server that closes."""
+
+    closing = True
+
+    async def GetProject(self, request: pb.GetProjectRequest, context: Any) -> pb.GetProjectResponse:
+        if self.closing:
+            self.closing = False
+            await context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+        return pb.GetProjectResponse(project=project_pb2.Project(project_id=request.project_id))
+
+
+@asynccontextmanager
+async def _closing_server() -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    project_service_pb2_grpc.add_ProjectServiceServicer_to_server(_Closing(), server)  # type: ignore[abstract]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
 
 
 async def _serve_on(database: Database, port: int) -> Running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import kubernetes_validate
@@ -12,8 +11,9 @@ import pytest
 
 from services.kit.settings import SettingsError, load
 from services.orchestrator.convert.manifests import Template, manifest, read_pod
-from services.orchestrator.domain.schedule import CronJob, CronJobState, Policy, Timer
+from services.orchestrator.domain.schedule import Policy
 from services.orchestrator.main import SETTINGS
+from tests.unit.orchestrator.cron_jobs import JOB
 
 CALLEES = ("project", "backlog", "sprint", "chronicle", "embedding")
 _TEMPLATE = Template(
@@ -28,14 +28,6 @@ _TEMPLATE = Template(
     policy=Policy(),
     pod={},
 )
-_JOB = CronJob(
-    sprint_id="SHOP-S01",
-    project_id="SHOP",
-    name="run-dailyscrum-shop-s01",
-    timer=Timer("0 14 * * 1-5", "Europe/Berlin"),
-    create_time=datetime(2026, 1, 5, tzinfo=UTC),
-    state=CronJobState.PENDING,
-)
 
 
 def test_a_pod_of_a_file_is_taken_but_for_its_arguments(tmp_path: Path) -> None:
@@ -48,7 +40,7 @@ def test_a_pod_of_a_file_is_taken_but_for_its_arguments(tmp_path: Path) -> None:
     file.write_text(json.dumps(given))
     pod = read_pod(str(file))
     for sprint_id in ("SHOP-S01", "SHOP-S02"):
-        made = manifest(replace(_JOB, sprint_id=sprint_id), replace(_TEMPLATE, pod=pod), _JOB.create_time)
+        made = manifest(replace(JOB, sprint_id=sprint_id), replace(_TEMPLATE, pod=pod), JOB.create_time)
         kubernetes_validate.validate(made, "1.37", strict=True)
         spec = made["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         assert spec["containers"][0].pop("args") == ["scrum", sprint_id, "--scheduled", "--json"]
