@@ -8,7 +8,7 @@ from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import Connection, create_engine, pool, text
 
-from services.kit.migrate import MigrationError, refuse_backward
+from services.kit.data.migrate import MigrationError, refuse_backward
 
 # Any number that nothing else locks; several `dsm migrate` at once take turns.
 _LOCK = 6583150

@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
-from services.kit import log
 from services.kit.server import Server
+from services.kit.telemetry import log
 from services.local.stack import Stack, running
 from tests.harness import World, make_world
 

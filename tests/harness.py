@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from psycopg.rows import dict_row
 
 from services.kit import status
-from services.kit.migrate import upgrade
+from services.kit.data.migrate import upgrade
 from services.kit.server import Server
 from services.kit.service import Service
 from services.kit.settings import ProcessSettings, load

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from services.kit import tables
+from services.kit.data import tables
 
 revision = "0001"
 down_revision = None

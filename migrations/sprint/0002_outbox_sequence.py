@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from services.kit import tables
+from services.kit.data import tables
 
 revision = "0002"
 down_revision = "0001"

@@ -21,7 +21,7 @@ from services.backlog.store.reservations import end_reservations
 from services.backlog.store.tasks import lock_tasks_and_sprints, save_courses
 from services.kit.clock import utc_now
 from services.kit.convert import to_time
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 
 SPRINT_SUBJECTS = (
     "dsm.sprint.v1.sprint.started",

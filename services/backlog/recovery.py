@@ -15,7 +15,7 @@ from services.backlog.store import projects as project_store
 from services.backlog.store import stories as story_store
 from services.backlog.store import tasks as task_store
 from services.kit.convert import to_time
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 
 
 async def take_back(tx: WriteHandle, event: event_pb2.Event) -> None:

@@ -11,8 +11,8 @@ from dsm.embedding.v1 import embedding_service_pb2_grpc
 
 from services.chronicle.store import embeddings, topics
 from services.chronicle.store.embeddings import IMPEDIMENTS, TITLES, Texts
-from services.kit.callee import Callee
-from services.kit.database import Database
+from services.kit.calling.callee import Callee
+from services.kit.data.database import Database
 from services.kit.errors import DsmError
 
 log = structlog.get_logger()

@@ -40,7 +40,7 @@ from services.chronicle.store import scrums as scrum_store
 from services.chronicle.store import topics as topic_store
 from services.kit.clock import utc_now
 from services.kit.convert import to_time
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 
 log = structlog.get_logger()
 

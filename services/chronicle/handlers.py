@@ -33,10 +33,10 @@ from services.chronicle.store import similarity as similarity_store
 from services.chronicle.store import velocity as velocity_store
 from services.kit.clock import Clock
 from services.kit.convert import to_date_or_none
-from services.kit.database import Database
+from services.kit.data.database import Database
+from services.kit.data.paging import Page, page_of
 from services.kit.errors import InvalidArgument
-from services.kit.gate import Context
-from services.kit.paging import Page, page_of
+from services.kit.serving.gate import Context
 
 _DEFAULT_SPRINTS = 100
 _COMMON_ITEMS = 20

@@ -24,7 +24,7 @@ from services.cli.output import JsonOption, out, plain
 from services.local.folder import read_state
 
 if TYPE_CHECKING:
-    from services.kit.stream import Stream
+    from services.kit.events.stream import Stream
 
 _CONNECT_SECONDS = 3.0
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -54,8 +54,8 @@ class Nats:
 
     def stream(self) -> Stream:
         """A connection, not begun yet. Raises TlsError for files that cannot be used."""
-        from services.kit.stream import Stream
-        from services.kit.tls import PemFile, PemFiles
+        from services.kit.events.stream import Stream
+        from services.kit.security.tls import PemFile, PemFiles
 
         named = (("--nats-ca", self.ca), ("--nats-cert", self.cert), ("--nats-key", self.key))
         files = PemFiles(*(PemFile(*it) for it in named), any_key=True) if any(path for _, path in named) else None
@@ -97,7 +97,7 @@ def tail(
     as_json: JsonOption = False,
 ) -> None:
     """Follow the events live, one line each; with --json one JSON object per line."""
-    from services.kit import log
+    from services.kit.telemetry import log
 
     state = read_state(data_folder(data))
     url = nats_url or (state.urls.get("nats") if state else None) or DEFAULT_NATS_URL
@@ -121,7 +121,7 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 def matching(pattern: str) -> dict[str, list[str]]:
     """The subjects of the contract that a NATS pattern means, by stream. Without `dsm.` it is noun and verb only."""
-    from services.kit.events import SUBJECTS, stream_of
+    from services.kit.envelope import SUBJECTS, stream_of
 
     full = pattern if pattern.split(".")[0] in ("dsm", ">", "*") else f"dsm.*.v1.{pattern}"
     found: dict[str, list[str]] = {}

@@ -17,7 +17,7 @@ from services.cli.servers import database_url
 from services.local.folder import read_state
 
 if TYPE_CHECKING:
-    from services.kit.migrate import Schema
+    from services.kit.data.migrate import Schema
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def migrate(
     A database is at DSM_<SERVICE>_DATABASE_URL, else (with one --service) at DSM_DATABASE_URL, else where the DSM
     that runs in the data folder has it.
     """
-    from services.kit.migrate import refuse_backward
+    from services.kit.data.migrate import refuse_backward
 
     if to and len(service or []) != 1:
         raise CliError("--to names a revision of one database: say which one with --service.")
@@ -111,7 +111,7 @@ def find_urls(wanted: Iterable[str], environ: Mapping[str, str], folder: Path) -
 
 def level(service: str, url: str, to: str = "") -> Level:
     """Ask a database for its revision. CliError if it cannot be reached, or nobody knows the revision `to`."""
-    from services.kit.migrate import SCHEMA, Schema, revisions
+    from services.kit.data.migrate import SCHEMA, Schema, revisions
 
     known = tuple(revisions(service))
     if to and to not in known:
@@ -134,7 +134,7 @@ def upgrade_all(urls: Mapping[str, str], levels: Iterable[Level], **patience: fl
 
     Raises MigrationError, also if this code cannot work on one of them. One that is newer and fits is left alone.
     """
-    from services.kit.migrate import MigrationError, upgrade
+    from services.kit.data.migrate import MigrationError, upgrade
 
     for it in levels:
         if it.misfit:

@@ -52,8 +52,8 @@ def token(
 
     Example: [bold]dsm token --subject anna --role scrum_master --project XD=member > token[/bold]
     """
-    from services.kit.identity import TokenInvalid, caller_of
-    from services.kit.tokens import mint
+    from services.kit.security.identity import TokenInvalid, caller_of
+    from services.kit.security.tokens import mint
 
     roles, project_roles = _roles(role or ()), _project_roles(project or ())
     if not roles and not project_roles:
@@ -83,7 +83,7 @@ def _roles(names: list[str] | tuple[str, ...]) -> list[str]:
 
 
 def _project_roles(pairs: list[str] | tuple[str, ...]) -> dict[str, str]:
-    from services.kit.identity import project_of
+    from services.kit.security.identity import project_of
 
     found = {}
     for pair in pairs:
@@ -103,7 +103,7 @@ def _seconds(text: str) -> int:
 
 
 def _secret(file: Path | None, environ: Mapping[str, str]) -> bytes:
-    from services.kit.keys import secret_in
+    from services.kit.security.keys import secret_in
 
     given = environ.get("DSM_JWT_SECRET", "")
     if file is None and not given:

@@ -29,7 +29,7 @@ def serve(
 ) -> None:
     """Run one service, or all, with settings from the environment (DSM_*), until SIGTERM or Ctrl-C."""
     from services.cli.registry import assemble
-    from services.kit import log
+    from services.kit.telemetry import log
 
     names: tuple[str, ...] = (service,)
     environ = dict(os.environ)
@@ -67,8 +67,8 @@ async def _serve(
     every_second: Callable[[], None] | None,
     on_stop: Callable[[], None] | None,
 ) -> None:
-    from services.kit import trace
     from services.kit.server import Server
+    from services.kit.telemetry import trace
 
     trace.start(assembly.process.otlp_endpoint, assembly.process.trace_sample_ratio)
     server = Server(assembly.build(), assembly.process)

@@ -71,7 +71,7 @@ class Tls:
                 )
             return None
         # Brings a library that a call in plaintext has no use for.
-        from services.kit.tls import PemFile, PemFiles, channel_credentials
+        from services.kit.security.tls import PemFile, PemFiles, channel_credentials
 
         named = ("--tls-ca", self.ca), ("--tls-cert", self.cert), ("--tls-key", self.key)
         return channel_credentials(PemFiles(*(PemFile(*it) for it in named)).material)

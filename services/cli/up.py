@@ -112,7 +112,7 @@ class Machine:
     def run_here(self) -> None:
         """Run every service in this process until it is told to stop."""
         from services.cli.registry import assemble
-        from services.kit import log
+        from services.kit.telemetry import log
 
         port = self._choose(self.port, DEFAULT_PORT)
         metrics_port = self._choose(self.metrics_port, DEFAULT_METRICS_PORT)

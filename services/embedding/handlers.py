@@ -19,7 +19,7 @@ from services.embedding.domain import (
     unit,
 )
 from services.embedding.figures import Figures
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 
 _BACKENDS: dict[BackendKind, EmbeddingBackend.ValueType] = {
     BackendKind.LOCAL: EmbeddingBackend.EMBEDDING_BACKEND_LOCAL,

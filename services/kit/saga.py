@@ -17,10 +17,11 @@ import structlog
 from google.protobuf.message import Message
 from psycopg.rows import dict_row
 
-from services.kit import call, failpoint, metrics, trace
+from services.kit import call, failpoint
 from services.kit.call import Call, RequestKey
-from services.kit.database import CONFLICTS, AlreadyAnswered, Database, ReadHandle, Row, WriteHandle, jsonb
+from services.kit.data.database import CONFLICTS, AlreadyAnswered, Database, ReadHandle, Row, WriteHandle, jsonb
 from services.kit.errors import Aborted, Code, DsmError, RemoteError, Unavailable
+from services.kit.telemetry import metrics, trace
 
 log = structlog.get_logger()
 

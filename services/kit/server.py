@@ -12,18 +12,20 @@ from dsm.common.v1 import admin_service_pb2, admin_service_pb2_grpc, status_serv
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.kit import failpoint, metrics, probes
-from services.kit.admin import AdminHandlers
-from services.kit.connections import too_many
-from services.kit.database import Database
-from services.kit.gate import DatabaseOf, Gate
-from services.kit.guard import guard_of
-from services.kit.keys import Secret
+from services.kit import failpoint
+from services.kit.data.database import Database
+from services.kit.operations.admin import AdminHandlers
+from services.kit.operations.connections import too_many
+from services.kit.operations.service_status import StatusHandlers
+from services.kit.security.guard import guard_of
+from services.kit.security.keys import Secret
+from services.kit.security.tls import server_credentials, server_files
+from services.kit.security.tokens import OwnToken, secret_of
 from services.kit.service import Service, StatefulService
-from services.kit.service_status import StatusHandlers
+from services.kit.serving import probes
+from services.kit.serving.gate import DatabaseOf, Gate
 from services.kit.settings import ProcessSettings
-from services.kit.tls import server_credentials, server_files
-from services.kit.tokens import OwnToken, secret_of
+from services.kit.telemetry import metrics
 
 log = structlog.get_logger()
 

@@ -13,19 +13,20 @@ from dsm.common.v1 import admin_service_pb2, status_service_pb2
 from dsm.events.v1 import event_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
-from services.kit import housekeeping, metrics
-from services.kit.callee import Callee
-from services.kit.database import Database, WriteHandle
+from services.kit.calling.callee import Callee
+from services.kit.data import housekeeping
+from services.kit.data.database import Database, WriteHandle
+from services.kit.data.migrate import current_schema, head_revision
 from services.kit.errors import DatabaseUnavailable, DsmError, NotFound, Overloaded
-from services.kit.inbox import Apply, Consumer, Subscription
-from services.kit.measures import Measures
-from services.kit.migrate import current_schema, head_revision
-from services.kit.outbox import Relay
+from services.kit.events.inbox import Apply, Consumer, Subscription
+from services.kit.events.measures import Measures
+from services.kit.events.outbox import Relay
+from services.kit.events.stream import Stream
 from services.kit.saga import Sagas
+from services.kit.security.tls import PemFiles, client_files, nats_files
+from services.kit.serving.watch import Watch
 from services.kit.settings import ServiceSettings, StatefulSettings
-from services.kit.stream import Stream
-from services.kit.tls import PemFiles, client_files, nats_files
-from services.kit.watch import Watch
+from services.kit.telemetry import metrics
 
 log = structlog.get_logger()
 

@@ -7,10 +7,10 @@ from dsm.backlog.v1 import backlog_service_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 from dsm.sprint.v1 import sprint_service_pb2_grpc
 
-from services.kit.callee import Callee
+from services.kit.calling.callee import Callee
 from services.kit.clock import Clock
 from services.kit.convert import from_date
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.kit.errors import DsmError
 from services.orchestrator import events
 from services.orchestrator.convert.schedules import to_tracked

@@ -9,7 +9,7 @@ import ollama
 import structlog
 
 from services.kit.clock import Clock
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.kit.errors import DsmError
 from services.orchestrator import figures
 from services.orchestrator.domain.advice import (

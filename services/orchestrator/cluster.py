@@ -18,7 +18,7 @@ from kubernetes.aio.client import ApiClient, ApiException, BatchV1Api, Configura
 from kubernetes.aio.config import ConfigException, load_incluster_config
 
 from services.kit.clock import Clock
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.kit.errors import DsmError
 from services.orchestrator.convert.manifests import DIGEST, Owner, Template, manifest
 from services.orchestrator.domain.schedule import CronJob, CronJobState

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dsm.events.v1 import event_pb2, orchestrator_events_pb2
 
 from services.kit.clock import utc_now
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.orchestrator.convert import answers, forecasts, neighbours, schedules
 from services.orchestrator.convert.strategies import from_strategy
 from services.orchestrator.domain.decision import ModeConfig

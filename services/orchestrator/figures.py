@@ -6,7 +6,7 @@ import time
 from dsm.orchestrator.v1.orchestrator_service_pb2 import EvolveStrategiesResponse
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.kit.measures import Measures
+from services.kit.events.measures import Measures
 from services.orchestrator.domain.action import ActionState
 from services.orchestrator.domain.episode import Record
 from services.orchestrator.domain.schedule import CronJobState, RunEnd, RunOutcome

@@ -9,10 +9,10 @@ from datetime import date, timedelta
 from dsm.project.v1 import project_service_pb2, project_service_pb2_grpc
 from dsm.sprint.v1 import sprint_pb2, sprint_service_pb2, sprint_service_pb2_grpc
 
-from services.kit.callee import Callee
+from services.kit.calling.callee import Callee
 from services.kit.clock import Clock, day_in
 from services.kit.convert import to_date
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.orchestrator.convert import forecasts as convert
 from services.orchestrator.domain.errors import DateOutOfRange
 from services.orchestrator.domain.forecast.calibration import Calibration, calibrate

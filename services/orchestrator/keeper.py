@@ -16,12 +16,13 @@ from dsm.orchestrator.v1 import decision_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 from dsm.sprint.v1 import sprint_service_pb2_grpc
 
-from services.kit import call, trace
+from services.kit import call
 from services.kit.call import Call, RequestKey
-from services.kit.callee import Callee
+from services.kit.calling.callee import Callee
 from services.kit.clock import Clock
-from services.kit.database import CONFLICTS, AlreadyAnswered, Database
+from services.kit.data.database import CONFLICTS, AlreadyAnswered, Database
 from services.kit.errors import DeadlineExceeded, DsmError
+from services.kit.telemetry import trace
 from services.orchestrator import figures
 from services.orchestrator.domain.schedule import (
     CronJob,

@@ -8,7 +8,7 @@ import structlog
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.kit.clock import Clock
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.kit.errors import Aborted, DsmError
 from services.orchestrator import events, figures
 from services.orchestrator.convert.strategies import from_evolution

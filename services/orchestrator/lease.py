@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID, uuid4
 
-from services.kit.database import Database, WriteHandle
+from services.kit.data.database import Database, WriteHandle
 from services.kit.errors import DsmError
 from services.orchestrator.domain.errors import OrchestrationInProgress
 from services.orchestrator.store import leases

@@ -12,8 +12,8 @@ from dsm.embedding.v1 import embedding_service_pb2 as pb
 from dsm.embedding.v1 import embedding_service_pb2_grpc
 from dsm.orchestrator.v1.orchestrator_service_pb2 import EmbedEpisodesResponse
 
-from services.kit.callee import Callee
-from services.kit.database import Database
+from services.kit.calling.callee import Callee
+from services.kit.data.database import Database
 from services.kit.errors import DsmError
 from services.orchestrator.domain.decision import Decision
 from services.orchestrator.domain.episode import describe

@@ -13,7 +13,7 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.project.v1 import project_pb2, project_service_pb2, project_service_pb2_grpc
 from dsm.sprint.v1 import sprint_pb2, sprint_service_pb2, sprint_service_pb2_grpc
 
-from services.kit.callee import Callee
+from services.kit.calling.callee import Callee
 from services.kit.clock import Clock, day_in
 from services.kit.convert import to_date
 from services.kit.errors import Code, DependencyUnavailable, DsmError

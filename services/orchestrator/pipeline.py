@@ -11,7 +11,7 @@ from psycopg.errors import UniqueViolation
 
 from services.kit import call
 from services.kit.clock import Clock
-from services.kit.database import AlreadyAnswered, Database
+from services.kit.data.database import AlreadyAnswered, Database
 from services.kit.errors import DsmError, RequestIdReused
 from services.orchestrator import events, figures
 from services.orchestrator.act import Actor

@@ -6,7 +6,7 @@ from dsm.events.v1 import project_events_pb2 as pb
 from google.protobuf.message import Message
 
 from services.kit.convert import from_date
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.project.convert import from_project
 from services.project.domain.calendar import Holiday, Pto
 from services.project.domain.employee import Employee

@@ -13,7 +13,7 @@ from dsm.events.v1 import project_events_pb2 as pb
 from dsm.project.v1 import project_pb2
 
 from services.kit.convert import to_date, to_date_or_none, to_time
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.project import convert
 from services.project.domain.calendar import Holiday, HolidayKind, Pto
 from services.project.domain.employee import erase_employee

@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 
 from services.kit.clock import utc_now
 from services.kit.convert import from_date, from_time, to_points, to_time
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.kit.errors import InvalidArgument
-from services.kit.inbox import BadEvent
+from services.kit.events.inbox import BadEvent
 from services.sprint import convert
 from services.sprint.domain.closing import Ending
 from services.sprint.domain.outside import OutsideReport, Verdict, day_of, judge, take

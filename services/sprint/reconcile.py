@@ -20,11 +20,11 @@ from dsm.common.v1 import status_service_pb2, status_service_pb2_grpc
 from psycopg.rows import class_row, scalar_row
 
 from services.kit import call
-from services.kit.callee import Callee
+from services.kit.calling.callee import Callee
 from services.kit.clock import Clock
 from services.kit.convert import to_time
+from services.kit.data.paging import MAX_SIZE
 from services.kit.errors import DsmError
-from services.kit.paging import MAX_SIZE
 from services.kit.service import StatefulService
 from services.sprint.domain.sprint import SprintState
 

@@ -14,8 +14,8 @@ from dsm.events.v1 import event_pb2, sprint_events_pb2
 from dsm.sprint.v1 import sprint_pb2
 
 from services.kit.convert import to_date, to_date_or_none, to_time
-from services.kit.database import WriteHandle
-from services.kit.recovery import Contradiction
+from services.kit.data.database import WriteHandle
+from services.kit.operations.recovery import Contradiction
 from services.sprint import convert
 from services.sprint.domain.progress import Impediment, ImpedimentState
 from services.sprint.domain.scope import gained, lost

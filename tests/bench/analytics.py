@@ -23,7 +23,7 @@ import uvloop
 from dsm.chronicle.v1 import chronicle_service_pb2 as pb
 from dsm.chronicle.v1.chronicle_service_pb2_grpc import ChronicleServiceStub
 
-from services.kit import log
+from services.kit.telemetry import log
 from services.local.stack import running
 from tests.harness import World, make_world
 

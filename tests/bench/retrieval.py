@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.embedding.backends.local import LocalBackend, load_model
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.orchestrator.domain.adjustment import Confidence
 from services.orchestrator.domain.decision import DecisionMode, decide_rule_based
 from services.orchestrator.domain.episode import Episode, Metadata, Record, remember

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from services.kit import metrics
+from services.kit.telemetry import metrics
 from tests.contract.methods import named_reasons, short
 from tests.harness import World
 

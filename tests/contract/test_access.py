@@ -13,7 +13,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from services.kit.identity import Role
+from services.kit.security.identity import Role
 from services.local.stack import Stack
 from tests.contract.calls import Caller, Outcome
 from tests.contract.methods import METHODS, short

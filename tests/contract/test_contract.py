@@ -13,7 +13,7 @@ from dsm.events.v1 import event_pb2
 from google.api import annotations_pb2
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
-from services.kit.events import SUBJECTS, stream_of, stream_subjects
+from services.kit.envelope import SUBJECTS, stream_of, stream_subjects
 from tests.contract.methods import METHODS, REASONS, is_map, is_read
 
 _STREAMING = {"ImportTasks", "ExportProject", "WatchTasks", "WatchSprint"}

@@ -15,7 +15,7 @@ import pytest
 from scripts.tools import find
 from services.cli.names import SERVICES, STATEFUL, database_variable
 from services.cli.registry import assemble
-from services.kit import probes
+from services.kit.serving import probes
 from services.local.process import choose_port
 from tests.deploy.rendering import CHART, ROOT, Object, objects, parse, pods, read
 

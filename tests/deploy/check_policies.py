@@ -13,8 +13,8 @@ import pytest
 from services.cli.names import SERVICES, STATEFUL
 from services.cli.registry import assemble, entries
 from services.cli.serve import _STOP_SECONDS
-from services.kit.probes import LIVE_PATH, READY_PATH
 from services.kit.server import LIVENESS
+from services.kit.serving.probes import LIVE_PATH, READY_PATH
 from services.orchestrator.convert.manifests import Template, manifest, read_pod
 from services.orchestrator.domain.schedule import Policy
 from tests.deploy.rendering import CHART, NAMESPACE, TABLES, Object, Pod, environ, objects, of_kind, parse, pods, read

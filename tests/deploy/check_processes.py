@@ -29,7 +29,7 @@ from dsm.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.cli.names import SERVICES, STATEFUL
-from services.kit.tokens import mint
+from services.kit.security.tokens import mint
 from services.local.process import choose_port
 from services.local.stack import Stack
 from tests.certificates import Authority

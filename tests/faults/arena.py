@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.kit.migrate import upgrade
+from services.kit.data.migrate import upgrade
 from services.local.process import choose_port, spawn
 from services.local.stack import Stack
 from tests.faults.machine import CHANNEL_OPTIONS, is_serving

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from services.kit import call, changes, failpoint, inbox, outbox, saga
-from services.kit.database import Database, WriteHandle
+from services.kit import call, failpoint, saga
+from services.kit.data import changes
+from services.kit.data.database import Database, WriteHandle
+from services.kit.events import inbox, outbox
 
 
 def no_outbox() -> None:

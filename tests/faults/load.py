@@ -25,7 +25,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from services.kit import status
-from services.kit.events import subject_of
+from services.kit.envelope import subject_of
 from services.orchestrator.domain.schedule import cron_job_name
 from tests.contract.methods import METHODS, is_read, short
 from tests.faults.history import Entry, History, final

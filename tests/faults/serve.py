@@ -26,7 +26,7 @@ def main() -> None:
     # Imported only now: they take the clock as it is.
     from services.cli.registry import assemble
     from services.cli.serve import run
-    from services.kit import log
+    from services.kit.telemetry import log
     from tests.faults.broken import BREAKS
 
     for protection in filter(None, asked.without.split(",")):

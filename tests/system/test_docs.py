@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from services.kit.callee import Callee
+from services.kit.calling.callee import Callee
+from services.kit.security.tls import client_files
 from services.kit.server import Server
 from services.kit.service import Service
 from services.kit.settings import ProcessSettings, ServiceSettings
-from services.kit.tls import client_files
 from tests.harness import World
 from tests.processes import clean_environ
 

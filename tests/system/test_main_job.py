@@ -17,7 +17,7 @@ from dsm.project.v1 import project_service_pb2 as project_service_pb
 from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as sprint_pb
 
-from services.kit.events import stream_of
+from services.kit.envelope import stream_of
 from tests.harness import DATA, STATEFUL, World, eventually
 from tests.system.main_job import TEAM, WEEKS, Job, open_job, share_of
 

@@ -19,7 +19,7 @@ from services.cli.migrate import find_urls
 from services.cli.names import SERVICES, STATEFUL, address_variable, database_variable
 from services.cli.output import plain
 from services.cli.servers import database_url, without_password
-from services.kit.events import SUBJECTS
+from services.kit.envelope import SUBJECTS
 from services.kit.settings import SettingsError
 from services.local.folder import remove_state, write_state
 

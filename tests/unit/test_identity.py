@@ -11,8 +11,17 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kit.guard import access_by_path, actor_of
-from services.kit.identity import Access, Caller, Role, RoleRequired, TokenInvalid, access_of, caller_of, project_of
+from services.kit.security.guard import access_by_path, actor_of
+from services.kit.security.identity import (
+    Access,
+    Caller,
+    Role,
+    RoleRequired,
+    TokenInvalid,
+    access_of,
+    caller_of,
+    project_of,
+)
 
 _METHOD = "/dsm.sprint.v1.SprintService/StartSprint"
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from services.kit import convert
 from services.kit.clock import day_in
+from services.kit.data.paging import page_of
+from services.kit.envelope import new_event, stream_of, stream_subjects, subject_of
 from services.kit.errors import EtagMismatch, InvalidArgument, NotFound, PageTokenInvalid
-from services.kit.events import new_event, stream_of, stream_subjects, subject_of
-from services.kit.paging import page_of
 from services.kit.settings import ProcessSettings, Settings, SettingsError, StatefulSettings, load, refuse_unknown
 from services.kit.status import to_status
 

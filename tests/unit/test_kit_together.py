@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from services.kit.data.together import Together
 from services.kit.errors import DatabaseUnavailable
-from services.kit.together import Together
 
 
 class Work:

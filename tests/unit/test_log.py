@@ -5,7 +5,7 @@ from typing import TextIO, cast
 import pytest
 import structlog
 
-from services.kit import log
+from services.kit.telemetry import log
 
 
 class _FullDisk:

@@ -11,13 +11,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
-from services.kit import watched
-from services.kit.identity import LEEWAY_SECONDS, Role, TokenExpired, TokenInvalid
-from services.kit.keys import KeyFile, Secret, parse_keys
-from services.kit.rate import RateLimit, RateLimited
+from services.kit.security import watched
+from services.kit.security.identity import LEEWAY_SECONDS, Role, TokenExpired, TokenInvalid
+from services.kit.security.keys import KeyFile, Secret, parse_keys
+from services.kit.security.rate import RateLimit, RateLimited
+from services.kit.security.tokens import OwnToken, Verifier, mint, token_in, verifier_of
+from services.kit.security.watched import FileUnusable
 from services.kit.settings import ProcessSettings, SettingsError, load
-from services.kit.tokens import OwnToken, Verifier, mint, token_in, verifier_of
-from services.kit.watched import FileUnusable
 from tests.tokens import EC_KEY, RSA_KEY, SECRET, jwks, public_entry, signed, signed_with_the_public_key, unsigned
 
 _NOW = 1_800_000_000.0
@@ -149,7 +149,7 @@ async def test_a_token_is_verified_once_and_forgotten_when_it_expires() -> None:
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.kit.tokens._MOST_KNOWN", 3)
+    monkeypatch.setattr("services.kit.security.tokens._MOST_KNOWN", 3)
     verifier = _secret_verifier()
     for number in range(10):
         await verifier.caller(mint(SECRET.encode(), f"person-{number}", 60))
@@ -306,7 +306,7 @@ def test_a_slow_rate_lets_the_first_call_through() -> None:
 
 
 def test_callers_are_forgotten_before_memory_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.kit.rate._MOST_CALLERS", 3)
+    monkeypatch.setattr("services.kit.security.rate._MOST_CALLERS", 3)
     limit = RateLimit(1, 1, _Clock())
     for name in "abcdef":
         limit.take(name)

@@ -15,7 +15,7 @@ from services.backlog.handlers.room import Room
 from services.backlog.store.tasks import SAVE_COURSE, course_params
 from services.kit.convert import check_etag
 from services.kit.errors import Aborted
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 
 R = TypeVar("R", bound=Message)
 Move = Callable[[Task, datetime], Task]

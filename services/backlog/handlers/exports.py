@@ -10,7 +10,7 @@ from dsm.backlog.v1 import backlog_service_pb2 as pb
 from services.backlog.convert.exports import END, header_line, story_line, task_line
 from services.backlog.handlers.room import Room
 from services.backlog.store.exports import snapshot
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 
 # Kept in memory, in bytes; a larger export goes to disk.
 _IN_MEMORY = 8 << 20

@@ -27,7 +27,7 @@ from services.backlog.store.projects import count_up
 from services.backlog.store.ranks import raise_last_rank
 from services.backlog.store.stories import insert_stories, lock_stories, save_stories
 from services.backlog.store.tasks import insert_imported, save_contents, save_imported
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 
 _IN_CIRCLE = "must not lead back to the task itself"
 

@@ -23,8 +23,8 @@ from services.backlog.handlers.importing import Batch, Outcome
 from services.backlog.handlers.room import Room
 from services.backlog.handlers.sources import DEFAULT_ENCODING, source_of
 from services.backlog.store.imports import KeyKind, key_conflict, plan_anew
-from services.kit.database import CONFLICTS, WriteHandle
-from services.kit.gate import Context
+from services.kit.data.database import CONFLICTS, WriteHandle
+from services.kit.serving.gate import Context
 
 MAX_BYTES = 1 << 30
 # Bytes kept in memory; a larger file goes to disk.

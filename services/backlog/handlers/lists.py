@@ -10,9 +10,9 @@ from services.backlog.handlers.room import Room
 from services.backlog.store.lists import ORDERS, Order, page_of_tasks
 from services.backlog.store.summaries import Summary, find_summary, page_of_summaries
 from services.kit.convert import to_date_or_none
+from services.kit.data.paging import page_of
 from services.kit.errors import InvalidArgument
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.serving.gate import Context
 
 _SAME = ("assignee_id", "sprint_id", "story_id", "type", "query", "parent_task_id", "origin_key", "in_sprint")
 

@@ -12,9 +12,9 @@ from services.backlog.handlers.room import Room
 from services.backlog.store.projects import count_up
 from services.backlog.store.ranks import Gap, find_gap, raise_last_rank
 from services.backlog.store.tasks import lock_tasks
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.kit.errors import InvalidArgument
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 
 Place = tuple[int, int]
 

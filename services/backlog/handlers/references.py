@@ -9,7 +9,7 @@ from services.backlog.domain.graph import check_acyclic
 from services.backlog.domain.task import Content, Task
 from services.backlog.store.graph import dependency_edges, parent_edges
 from services.backlog.store.tasks import holders_of_keys, projects_of_tasks
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.kit.errors import DsmError
 
 

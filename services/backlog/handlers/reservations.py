@@ -23,8 +23,8 @@ from services.backlog.store.reservations import (
     reserved_ids,
 )
 from services.backlog.store.tasks import lock_free_tasks, lock_tasks, projects_of_tasks, tasks_of_sprint
-from services.kit.database import WriteHandle
-from services.kit.gate import Context
+from services.kit.data.database import WriteHandle
+from services.kit.serving.gate import Context
 
 _BEFORE_ALL = (-(1 << 63), 0)
 # Candidates looked at beyond the number wanted, for those that wait for others.

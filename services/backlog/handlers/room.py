@@ -10,11 +10,11 @@ from services.backlog.domain.errors import ProjectArchived, TaskNotFound
 from services.backlog.domain.task import Task
 from services.backlog.store.projects import learn_project, project_status
 from services.backlog.store.tasks import find_task_and_status, find_tasks
-from services.kit.callee import Callee
+from services.kit.calling.callee import Callee
 from services.kit.clock import Clock
-from services.kit.database import Database
-from services.kit.together import Together
-from services.kit.watch import Watch
+from services.kit.data.database import Database
+from services.kit.data.together import Together
+from services.kit.serving.watch import Watch
 
 ARCHIVED = "ARCHIVED"
 

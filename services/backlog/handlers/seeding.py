@@ -13,9 +13,9 @@ from services.backlog.handlers.tasks import TaskHandlers
 from services.backlog.store.projects import count_up, project_status
 from services.backlog.store.stories import insert_stories, link_tasks, lock_stories_by_key, save_stories
 from services.backlog.store.tasks import holders_of_keys
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.kit.errors import DependencyUnavailable
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 
 _MOST_MEMBERS = 250
 

@@ -22,9 +22,9 @@ from services.backlog.store.stories import (
 )
 from services.backlog.store.tasks import projects_of_tasks
 from services.kit.convert import check_etag
-from services.kit.database import WriteHandle
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.data.database import WriteHandle
+from services.kit.data.paging import page_of
+from services.kit.serving.gate import Context
 
 
 class StoryHandlers(Room):

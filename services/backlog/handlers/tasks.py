@@ -39,9 +39,9 @@ from services.backlog.store.tasks import (
     save_contents,
 )
 from services.kit.convert import check_etag
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.kit.errors import Aborted, InvalidArgument
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 
 _ATTEMPTS = 5
 _DEFAULT_COUNT = 10

@@ -7,7 +7,7 @@ from dsm.backlog.v1.task_pb2 import Task
 from dsm.events.v1 import event_pb2
 
 from services.backlog.handlers.room import Room
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 
 
 class WatchHandlers(Room):

@@ -12,7 +12,7 @@ from services.backlog.domain.task import Task
 from services.backlog.store.stories import COLUMNS as STORY_COLUMNS
 from services.backlog.store.stories import PROGRESS, story_row
 from services.backlog.store.tasks import COLUMNS, task_row
-from services.kit.database import Database
+from services.kit.data.database import Database
 
 T = TypeVar("T")
 

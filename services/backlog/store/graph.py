@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from psycopg.rows import scalar_row, tuple_row
 
 from services.backlog.domain.graph import Edges
-from services.kit.database import ReadHandle
+from services.kit.data.database import ReadHandle
 
 # What a task may wait for without being held up: what is completed, and what is not there any more.
 _SATISFIED = """

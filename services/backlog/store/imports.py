@@ -15,7 +15,7 @@ from services.backlog.domain.task import Task, TaskState
 from services.backlog.store.stories import COLUMNS as STORY_COLUMNS
 from services.backlog.store.stories import PROGRESS, story_of
 from services.backlog.store.tasks import COLUMNS, task_of
-from services.kit.database import Params, WriteHandle
+from services.kit.data.database import Params, WriteHandle
 
 
 class KeyKind(StrEnum):

@@ -7,7 +7,7 @@ from psycopg.rows import tuple_row
 
 from services.backlog.domain.task import Task, TaskState
 from services.backlog.store.tasks import COLUMNS, task_of
-from services.kit.database import ReadHandle
+from services.kit.data.database import ReadHandle
 
 Key = tuple[Any, ...]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 
 _STATUS = "SELECT status FROM project_state WHERE project_id = %(project_id)s"
 _LEARN = """

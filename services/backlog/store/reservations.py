@@ -6,7 +6,7 @@ from psycopg.rows import class_row, scalar_row
 
 from services.backlog.domain.course import Release
 from services.backlog.domain.task import Task
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 
 # The update of nothing locks the row that is there already.
 _LOCK = """

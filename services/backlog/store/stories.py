@@ -8,7 +8,7 @@ from psycopg import errors
 from services.backlog.domain.errors import OriginKeyAlreadyExists
 from services.backlog.domain.story import Story, StoryContent, StoryProgress
 from services.backlog.store.tasks import ORIGIN, origin_of, origin_record
-from services.kit.database import Params, ReadHandle, WriteHandle
+from services.kit.data.database import Params, ReadHandle, WriteHandle
 
 _HEAD = ("story_id", "project_id", "number", "version", "create_time", "update_time", "title", "description", *ORIGIN)
 _NAMES = ", ".join(_HEAD)

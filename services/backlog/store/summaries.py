@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from psycopg.rows import class_row
 
-from services.kit.database import ReadHandle
+from services.kit.data.database import ReadHandle
 
 _COLUMNS = """
     p.project_id,

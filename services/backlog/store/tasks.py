@@ -10,7 +10,7 @@ from psycopg.rows import tuple_row
 from services.backlog.domain.errors import OriginKeyAlreadyExists
 from services.backlog.domain.importing.drafts import Mark
 from services.backlog.domain.task import Content, Course, Origin, Priority, Task, TaskState
-from services.kit.database import Params, ReadHandle, WriteHandle, jsonb
+from services.kit.data.database import Params, ReadHandle, WriteHandle, jsonb
 
 _HEAD = {
     "task_id": "text",

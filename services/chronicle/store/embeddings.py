@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.kit.database import ReadHandle, Row, WriteHandle
+from services.kit.data.database import ReadHandle, Row, WriteHandle
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ sprint or task: they stay, under an id that leads nowhere any more.
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 
 _REMEMBER = """
     INSERT INTO erased_person (employee_id, erase_time)

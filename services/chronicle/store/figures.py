@@ -7,7 +7,7 @@ from psycopg.rows import class_row
 
 from services.chronicle.domain.figures import SUMMED, Figures, total
 from services.chronicle.store.sql import json_rows, plain
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 
 # In one order, so that two batches of events about the same projects never wait for each other crosswise.
 _LOCK = """

@@ -6,7 +6,7 @@ from psycopg.rows import class_row
 
 from services.chronicle.domain.decisions import SUCCESS_RATE
 from services.chronicle.domain.impact import Detail, Outcomes, Sample
-from services.kit.database import ReadHandle, Row
+from services.kit.data.database import ReadHandle, Row
 
 # Decisions of a project and period that started a sprint. What the statistics do not tell of the capacity, the planning
 # note may know. Utilisation is not known without a team size, or where nothing tells how the tasks ended.

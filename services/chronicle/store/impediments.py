@@ -7,7 +7,7 @@ from psycopg.rows import kwargs_row
 
 from services.chronicle.domain.impediments import Impediment, Wording
 from services.chronicle.store.sql import insert, json_rows, plain, where
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 
 _COLUMNS = """impediment_id, project_id, sprint_id, task_id, raised_by, owner_id, text, state, raise_date, raise_time,
     resolve_time, resolve_date, resolution"""

@@ -3,7 +3,7 @@
 from psycopg.rows import class_row
 
 from services.chronicle.domain.patterns import Closed, CommonItem, CycleTimes
-from services.kit.database import ReadHandle
+from services.kit.data.database import ReadHandle
 
 _CLOSED = """
     SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY completion_rate) AS typical_rate,

@@ -7,7 +7,7 @@ from psycopg.rows import dict_row
 
 from services.chronicle.domain.notes import PlannedTask, PlanningNote
 from services.chronicle.store.sql import insert, json_rows, plain, where
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 
 _NOTE = """note_id, sprint_id, project_id, sprint_name, sprint_goal, start_date, end_date, duration_weeks,
     capacity_person_days, create_time"""

@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from services.chronicle.domain.notes import ActionItem, ActionItemState, Retrospective, RetrospectiveTask, Statistics
 from services.chronicle.store.sql import insert, json_rows, plain, where
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 
 _NOTE = """retrospective_id, sprint_id, project_id, sprint_name, start_date, end_date, duration_weeks, what_went_well,
     what_could_be_improved, facilitator_id, attendee_ids, create_time"""

@@ -8,7 +8,7 @@ from psycopg.rows import dict_row
 
 from services.chronicle.domain.notes import ScrumPerson, ScrumReport, ScrumTask
 from services.chronicle.store.sql import insert, json_rows, plain, where
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 
 _REPORT = """report_id, project_id, sprint_id, report_date, summary, simulated, total_team_members, total_tasks,
     completed_tasks, pending_tasks, blocked_tasks, total_points, completed_points, create_time"""

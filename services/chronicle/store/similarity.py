@@ -5,7 +5,7 @@ from dataclasses import fields
 from services.chronicle.domain.figures import Figures
 from services.chronicle.domain.similarity import Candidate
 from services.chronicle.domain.topics import BACKGROUND, BACKGROUND_WEIGHT, MIN_TITLES
-from services.kit.database import ReadHandle, Row
+from services.kit.data.database import ReadHandle, Row
 
 _NAMES = tuple(field.name for field in fields(Figures))
 _FIGURES = ", ".join(f"figures.{name}" for name in _NAMES)

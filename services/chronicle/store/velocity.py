@@ -3,7 +3,7 @@
 from psycopg.rows import class_row
 
 from services.chronicle.domain.velocity import SprintVelocity
-from services.kit.database import ReadHandle
+from services.kit.data.database import ReadHandle
 
 # What the statistics do not tell of the plan, the planning note may know.
 _NEWEST = """

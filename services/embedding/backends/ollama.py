@@ -7,7 +7,7 @@ import ollama
 import pybreaker
 
 from services.embedding.domain import BackendKind, EmbeddingBackendUnavailable
-from services.kit.breaker import make_breaker
+from services.kit.calling.breaker import make_breaker
 
 # Texts of one request to the server, so that the timeout means the same for small and large calls.
 BATCH = 16

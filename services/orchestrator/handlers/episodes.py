@@ -3,9 +3,9 @@
 from dsm.orchestrator.v1 import episode_pb2
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 
+from services.kit.data.paging import page_of
 from services.kit.errors import InvalidArgument
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.serving.gate import Context
 from services.orchestrator.convert import answers, requests
 from services.orchestrator.handlers.room import Room
 from services.orchestrator.memory import RECALLED

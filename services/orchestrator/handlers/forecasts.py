@@ -3,7 +3,7 @@
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.kit.convert import to_date_or_none
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 from services.orchestrator.convert import forecasts as convert
 from services.orchestrator.convert.presence import optional
 from services.orchestrator.forecasting import Asked

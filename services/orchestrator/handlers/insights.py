@@ -6,7 +6,7 @@ from datetime import datetime
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.kit.errors import DsmError
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 from services.orchestrator.convert import insights
 from services.orchestrator.domain.health import CacheState, Health
 from services.orchestrator.domain.situation import Velocity

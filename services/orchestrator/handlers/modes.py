@@ -4,7 +4,7 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.project.v1 import project_pb2
 
 from services.kit.convert import from_time
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 from services.orchestrator import events
 from services.orchestrator.convert import answers, requests
 from services.orchestrator.domain.errors import ProjectArchived

@@ -6,8 +6,8 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.kit.clock import day_in
 from services.kit.convert import from_time, to_date_or_none
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.data.paging import page_of
+from services.kit.serving.gate import Context
 from services.orchestrator.convert import answers, requests
 from services.orchestrator.convert import schedules as convert
 from services.orchestrator.domain.outlook import predict

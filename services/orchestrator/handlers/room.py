@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from services.kit.clock import Clock
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.orchestrator.advisor import Advisor
 from services.orchestrator.domain.schedule import Keeping
 from services.orchestrator.forecasting import Forecaster

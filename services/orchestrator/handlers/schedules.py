@@ -6,8 +6,8 @@ from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 from dsm.orchestrator.v1 import schedule_pb2
 from dsm.project.v1 import project_pb2
 
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.data.paging import page_of
+from services.kit.serving.gate import Context
 from services.orchestrator import events
 from services.orchestrator.convert import requests
 from services.orchestrator.convert import schedules as convert

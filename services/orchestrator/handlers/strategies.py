@@ -2,8 +2,8 @@
 
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.data.paging import page_of
+from services.kit.serving.gate import Context
 from services.orchestrator.convert.strategies import from_strategy, to_state
 from services.orchestrator.handlers.room import Room
 from services.orchestrator.store import strategies

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.orchestrator.domain.advisory import Advisory
 from services.orchestrator.domain.episode import Record
 from services.orchestrator.store.rows import advisory_json

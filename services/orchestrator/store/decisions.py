@@ -7,9 +7,9 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
+from services.kit.data.paging import Page
 from services.kit.errors import Aborted
-from services.kit.paging import Page
 from services.orchestrator.domain.decision import DecisionSource
 from services.orchestrator.domain.episode import Episode
 from services.orchestrator.store import strategies

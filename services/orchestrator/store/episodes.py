@@ -7,8 +7,8 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from services.kit.database import Params, ReadHandle, WriteHandle
-from services.kit.paging import Page
+from services.kit.data.database import Params, ReadHandle, WriteHandle
+from services.kit.data.paging import Page
 from services.orchestrator.domain.episode import RETRIEVABLE_QUALITY, Episode
 from services.orchestrator.domain.likeness import MEANING_WEIGHT, WEIGHTS, Traits
 from services.orchestrator.domain.outcome import Outcome

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
-from services.kit.database import ReadHandle, Row, WriteHandle
+from services.kit.data.database import ReadHandle, Row, WriteHandle
 from services.orchestrator.domain.forecast.calibration import Judged
 from services.orchestrator.domain.forecast.projections import (
     BacklogProjection,

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from psycopg.rows import scalar_row
 
-from services.kit.database import Database, ReadHandle, WriteHandle
+from services.kit.data.database import Database, ReadHandle, WriteHandle
 
 _TAKE = """
     INSERT INTO orchestration_lease (project_id, decision_id, holder, lease_time)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from psycopg.rows import dict_row
 
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 from services.orchestrator.domain.decision import DecisionMode, ModeConfig
 
 _FIELDS = (

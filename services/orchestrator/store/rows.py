@@ -6,7 +6,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from services.kit.database import Params, Row
+from services.kit.data.database import Params, Row
 from services.orchestrator.domain.advisory import Advisory
 from services.orchestrator.domain.episode import Episode, Record
 from services.orchestrator.domain.outcome import Outcome

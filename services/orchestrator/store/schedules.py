@@ -6,8 +6,8 @@ from datetime import datetime
 
 from psycopg.rows import dict_row
 
-from services.kit.database import ReadHandle, Row, WriteHandle
-from services.kit.paging import Page
+from services.kit.data.database import ReadHandle, Row, WriteHandle
+from services.kit.data.paging import Page
 from services.orchestrator.domain.schedule import (
     CronJob,
     CronJobState,

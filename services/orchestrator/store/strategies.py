@@ -8,9 +8,9 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from services.kit.database import ReadHandle, Row, WriteHandle
+from services.kit.data.database import ReadHandle, Row, WriteHandle
+from services.kit.data.paging import Page
 from services.kit.errors import Aborted
-from services.kit.paging import Page
 from services.orchestrator.domain.episode import RETRIEVABLE_QUALITY
 from services.orchestrator.domain.evolution import Change
 from services.orchestrator.domain.learning import Lesson

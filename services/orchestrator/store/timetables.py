@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from services.kit.database import ReadHandle, Row, WriteHandle
+from services.kit.data.database import ReadHandle, Row, WriteHandle
 from services.orchestrator.domain.schedule import RunEnd, Timer
 from services.orchestrator.domain.situation import Options
 from services.orchestrator.domain.timetable import Timetable

@@ -3,8 +3,8 @@
 from dsm.project.v1 import project_service_pb2 as pb
 
 from services.kit.convert import check_etag
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.data.paging import page_of
+from services.kit.serving.gate import Context
 from services.project import convert, events
 from services.project.domain.employee import EmployeeAlreadyExists, erase_employee, update_employee
 from services.project.handlers.room import Room

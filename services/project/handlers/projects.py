@@ -6,9 +6,9 @@ from typing import Any
 from dsm.project.v1 import project_service_pb2 as pb
 
 from services.kit.convert import check_etag
-from services.kit.database import WriteHandle
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.data.database import WriteHandle
+from services.kit.data.paging import page_of
+from services.kit.serving.gate import Context
 from services.project import convert, events
 from services.project.domain.project import Project, ProjectAlreadyExists, check_writable, update_project
 from services.project.handlers.room import Room

@@ -1,7 +1,7 @@
 """What the handlers of every noun have at hand."""
 
 from services.kit.clock import Clock
-from services.kit.database import Database
+from services.kit.data.database import Database
 
 
 class Room:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from uuid import UUID
 
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 
 _SPEAKING_OF = """
     SELECT request_id, method, response FROM request_record

@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg.rows import class_row, kwargs_row
 
 from services.kit.clock import day_in
-from services.kit.database import ReadHandle, Row, WriteHandle
+from services.kit.data.database import ReadHandle, Row, WriteHandle
 from services.project.domain.calendar import Days, Holiday, HolidayKind, Pto
 from services.project.domain.capacity import Member
 from services.project.domain.project import Project, ProjectNotFound

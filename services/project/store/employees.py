@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.rows import kwargs_row
 
-from services.kit.database import Params, ReadHandle, WriteHandle
+from services.kit.data.database import Params, ReadHandle, WriteHandle
 from services.project.domain.employee import Employee, EmployeeNotFound, skill_key
 
 COLUMNS = """

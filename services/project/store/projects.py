@@ -4,7 +4,7 @@ from typing import Any
 
 from psycopg.rows import kwargs_row
 
-from services.kit.database import Params, ReadHandle, WriteHandle
+from services.kit.data.database import Params, ReadHandle, WriteHandle
 from services.project.domain.project import HolidayCalendar, Project, ProjectNotFound, ProjectStatus
 
 COLUMNS = """

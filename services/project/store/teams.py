@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.rows import class_row, kwargs_row
 
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 from services.project.domain.employee import Employee
 from services.project.domain.team import TeamMember
 from services.project.store import employees

@@ -9,7 +9,7 @@ from dsm.sprint.v1 import daily_scrum_service_pb2 as pb
 from dsm.sprint.v1.daily_scrum_service_pb2_grpc import DailyScrumServiceServicer
 
 from services.kit.convert import from_date
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 from services.sprint import events
 from services.sprint.domain.scrum import simulate_day
 from services.sprint.domain.sprint import check_in_progress, day_of_work

@@ -8,9 +8,9 @@ from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
 from services.kit.convert import to_date_or_none
-from services.kit.database import WriteHandle
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.data.database import WriteHandle
+from services.kit.data.paging import page_of
+from services.kit.serving.gate import Context
 from services.sprint import convert, events
 from services.sprint.domain.progress import (
     Impediment,

@@ -10,7 +10,7 @@ from decimal import Decimal
 from dsm.backlog.v1 import backlog_service_pb2, backlog_service_pb2_grpc, task_pb2
 from dsm.project.v1 import calendar_pb2, project_pb2, project_service_pb2, project_service_pb2_grpc
 
-from services.kit.callee import Callee
+from services.kit.calling.callee import Callee
 from services.kit.convert import from_date, to_date
 from services.sprint import convert
 from services.sprint.domain.planning import BacklogFigures, ProjectNotActive, Reserved

@@ -13,10 +13,10 @@ from dsm.sprint.v1 import sprint_service_pb2 as pb
 from psycopg.errors import UniqueViolation
 
 from services.kit.clock import Clock
-from services.kit.database import Database, WriteHandle
-from services.kit.gate import Context
+from services.kit.data.database import Database, WriteHandle
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
-from services.kit.watch import Watch
+from services.kit.serving.gate import Context
+from services.kit.serving.watch import Watch
 from services.sprint import convert, events
 from services.sprint.domain.assigning import assign, keep_assignees, loads
 from services.sprint.domain.planning import Limit, NoCapacity, NoUnassignedTasks, SprintAlreadyOpen, begin, limit_of

@@ -11,7 +11,7 @@ from dsm.sprint.v1 import sprint_service_pb2 as pb
 
 from services.kit import call
 from services.kit.convert import to_date_or_none
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 from services.sprint import convert, events
 from services.sprint.domain.progress import TaskNotInSprint, block, raised, report_progress
 from services.sprint.domain.scrum import Entry

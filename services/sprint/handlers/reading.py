@@ -5,8 +5,8 @@ from __future__ import annotations
 from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
-from services.kit.gate import Context
-from services.kit.paging import page_of
+from services.kit.data.paging import page_of
+from services.kit.serving.gate import Context
 from services.sprint import convert
 from services.sprint.domain.burndown import burndown
 from services.sprint.domain.sprint import NoActiveSprint, Sprint, summarize

@@ -5,11 +5,11 @@ from functools import partial
 
 from services.kit import call
 from services.kit.clock import Clock, day_in
-from services.kit.database import AlreadyAnswered, Database, WriteHandle
+from services.kit.data.database import AlreadyAnswered, Database, WriteHandle
+from services.kit.data.together import Together
 from services.kit.errors import RequestIdReused
 from services.kit.saga import Sagas
-from services.kit.together import Together
-from services.kit.watch import Watch
+from services.kit.serving.watch import Watch
 from services.sprint.domain.scope import ScopeChanging
 from services.sprint.handlers.neighbours import Neighbours
 from services.sprint.store.tasks import Current, Report, find_all_current, report_all

@@ -17,11 +17,11 @@ from dsm.backlog.v1 import backlog_service_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
 from services.kit.clock import Clock
-from services.kit.database import Database, WriteHandle
+from services.kit.data.database import Database, WriteHandle
 from services.kit.errors import RemoteError
-from services.kit.gate import Context
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
-from services.kit.watch import Watch
+from services.kit.serving.gate import Context
+from services.kit.serving.watch import Watch
 from services.sprint import convert, events
 from services.sprint.domain.progress import TaskNotInSprint, changed_fields
 from services.sprint.domain.scope import (

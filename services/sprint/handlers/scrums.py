@@ -12,8 +12,8 @@ from dsm.chronicle.v1 import note_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
 from services.kit.convert import to_date_or_none
-from services.kit.database import WriteHandle
-from services.kit.gate import Context
+from services.kit.data.database import WriteHandle
+from services.kit.serving.gate import Context
 from services.sprint import convert, events
 from services.sprint.domain.progress import ImpedimentState, report_progress
 from services.sprint.domain.scrum import Entry, Report, Simulated, compile_report, day_of_report, simulate_day

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dsm.events.v1 import event_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as pb
 
-from services.kit.gate import Context
+from services.kit.serving.gate import Context
 from services.sprint.domain.sprint import OVER
 from services.sprint.handlers.room import Room
 from services.sprint.store import sprints

@@ -7,7 +7,7 @@ whoever is second, the one who follows or the one who puts it in, sees what the 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.kit.database import Row, WriteHandle
+from services.kit.data.database import Row, WriteHandle
 from services.sprint.domain.planning import Reserved
 
 _TAKE_IN = """

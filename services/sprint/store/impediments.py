@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg.rows import kwargs_row
 
-from services.kit.database import ReadHandle, WriteHandle
-from services.kit.paging import Page
+from services.kit.data.database import ReadHandle, WriteHandle
+from services.kit.data.paging import Page
 from services.sprint.domain.progress import Impediment, ImpedimentNotFound, ImpedimentState
 
 _LOCK = "SELECT * FROM impediment WHERE impediment_id = %(impediment_id)s FOR UPDATE"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.kit.database import ReadHandle, WriteHandle
+from services.kit.data.database import ReadHandle, WriteHandle
 from services.sprint.domain.sprint import ProjectArchived
 
 _ARCHIVED = "SELECT 1 FROM project_state WHERE project_id = %(project_id)s AND status = 'ARCHIVED'"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.kit.database import WriteHandle
+from services.kit.data.database import WriteHandle
 from services.sprint.domain.outside import OutsideReport, Verdict
 
 # One that comes again after the inbox has forgotten it is told apart by its time, so the first record stays.

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.rows import kwargs_row
 
-from services.kit.database import ReadHandle, Row, WriteHandle
+from services.kit.data.database import ReadHandle, Row, WriteHandle
 
 _GET = """
     SELECT report_id, report_date, updated_tasks, report FROM daily_scrum

@@ -8,8 +8,8 @@ from typing import Any
 
 from psycopg.rows import kwargs_row
 
-from services.kit.database import ReadHandle, Row, WriteHandle, jsonb
-from services.kit.paging import Page
+from services.kit.data.database import ReadHandle, Row, WriteHandle, jsonb
+from services.kit.data.paging import Page
 from services.sprint.domain.planning import HISTORY_SPRINTS, PastSprint
 from services.sprint.domain.sprint import Member, Sprint, SprintNotFound, SprintState, Statistics
 

@@ -10,10 +10,10 @@ from google.protobuf.message import Message
 from psycopg.rows import kwargs_row
 
 from services.kit.call import RequestKey
-from services.kit.changes import Change
 from services.kit.convert import from_date
-from services.kit.database import Database, ReadHandle, Row, WriteHandle
-from services.kit.paging import Page
+from services.kit.data.changes import Change
+from services.kit.data.database import Database, ReadHandle, Row, WriteHandle
+from services.kit.data.paging import Page
 from services.sprint.domain.progress import TaskNotInSprint
 from services.sprint.domain.scope import Scope, ScopeChange
 from services.sprint.domain.scrum import Entry

@@ -15,7 +15,7 @@ from dsm.common.v1 import status_service_pb2
 from dsm.common.v1.status_service_pb2_grpc import StatusServiceStub
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.kit.events import stream_subjects
+from services.kit.envelope import stream_subjects
 from tests.faults import wire
 from tests.faults.arena import Arena, Process
 from tests.faults.deliveries.work import agreed, drained, flood_taken, insist, many, mine, outbox_left, started

@@ -31,7 +31,7 @@ from google.protobuf.message import Message
 from nats.js import JetStreamContext
 
 from services.kit.clock import utc_now
-from services.kit.events import new_event, subject_of
+from services.kit.envelope import new_event, subject_of
 from tests.harness import World, eventually, refused
 from tests.service.backlog.backlogs import Backlog, backlog_of, ids
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest_asyncio
 from dsm.chronicle.v1.chronicle_service_pb2_grpc import ChronicleServiceStub
 
-from services.kit.stream import Stream
+from services.kit.events.stream import Stream
 from tests.harness import World
 
 if TYPE_CHECKING:

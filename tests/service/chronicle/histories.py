@@ -21,8 +21,8 @@ from dsm.chronicle.v1.note_pb2 import (
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.kit.clock import utc_now
-from services.kit.events import new_event, stream_of, subject_of
-from services.kit.stream import Stream
+from services.kit.envelope import new_event, stream_of, subject_of
+from services.kit.events.stream import Stream
 from tests.harness import World
 
 if TYPE_CHECKING:

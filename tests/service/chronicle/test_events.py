@@ -29,8 +29,8 @@ from dsm.orchestrator.v1.decision_pb2 import Decision, DecisionMode, DecisionRec
 from dsm.sprint.v1.sprint_pb2 import Impediment, Sprint
 
 from services.kit.clock import utc_now
-from services.kit.events import new_event, stream_of, subject_of
-from services.kit.stream import Stream
+from services.kit.envelope import new_event, stream_of, subject_of
+from services.kit.events.stream import Stream
 from tests.harness import World, eventually
 from tests.service.chronicle.histories import reported_day, tell
 from tests.service.chronicle.notes import new_id, new_project

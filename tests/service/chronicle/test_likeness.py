@@ -18,7 +18,7 @@ from dsm.sprint.v1.sprint_pb2 import Impediment
 
 from services.chronicle.domain.topics import SAMPLE_SIZE, sample_key
 from services.kit.clock import utc_now
-from services.kit.stream import Stream
+from services.kit.events.stream import Stream
 from tests.harness import DATA, World, eventually
 from tests.service.chronicle.histories import check_sums, closed_sprint, moment_ago, tell
 from tests.service.chronicle.notes import new_project

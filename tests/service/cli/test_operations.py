@@ -18,7 +18,7 @@ from dsm.project.v1 import project_pb2
 from services.cli import dlq, outbox, reconcile
 from services.cli.errors import CliError
 from services.kit.clock import utc_now
-from services.kit.events import new_event
+from services.kit.envelope import new_event
 from services.local.folder import write_state
 from tests.harness import SERVICES, STATEFUL, World, eventually
 from tests.service.cli.commands import invoke

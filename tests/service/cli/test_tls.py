@@ -11,10 +11,10 @@ import typer
 from services.cli import status
 from services.cli.errors import CliError
 from services.cli.tls import give_options
+from services.kit.security.tls import TlsError
 from services.kit.server import Server
 from services.kit.service import Service
 from services.kit.settings import ProcessSettings, ServiceSettings
-from services.kit.tls import TlsError
 from tests.certificates import Authority
 from tests.service.cli.commands import invoke
 

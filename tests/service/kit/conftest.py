@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from services.kit.database import Database
-from services.kit.stream import Stream
+from services.kit.data.database import Database
+from services.kit.events.stream import Stream
 from services.local.stack import Stack
 from tests.service.kit.small_service import Running, make_database, serve
 

@@ -12,8 +12,8 @@ from dsm.project.v1 import project_service_pb2_grpc
 from dsm.project.v1.project_pb2 import Project
 from psycopg.rows import scalar_row
 
-from services.kit import tables
-from services.kit.database import Database
+from services.kit.data import tables
+from services.kit.data.database import Database
 from services.kit.errors import AlreadyExists, NotFound
 from services.kit.server import Server
 from services.kit.service import Service

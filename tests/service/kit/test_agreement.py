@@ -14,11 +14,11 @@ import nats.errors
 import pytest
 from dsm.events.v1 import event_pb2
 
-from services.kit import agreement, inbox
-from services.kit.database import Database, WriteHandle
-from services.kit.inbox import Consumer, Subscription
-from services.kit.outbox import Relay
-from services.kit.stream import Stream
+from services.kit.data.database import Database, WriteHandle
+from services.kit.events import agreement, inbox
+from services.kit.events.inbox import Consumer, Subscription
+from services.kit.events.outbox import Relay
+from services.kit.events.stream import Stream
 from services.local.nats import NatsServer
 from services.local.stack import Stack
 from tests.harness import eventually

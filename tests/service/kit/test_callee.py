@@ -9,8 +9,8 @@ import pytest
 from dsm.project.v1 import project_pb2, project_service_pb2_grpc
 from dsm.project.v1 import project_service_pb2 as pb
 
-from services.kit.callee import Callee
-from services.kit.database import Database
+from services.kit.calling.callee import Callee
+from services.kit.data.database import Database
 from services.kit.errors import DependencyUnavailable
 from services.kit.server import Server
 from services.kit.service import Service

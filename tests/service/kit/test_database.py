@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from psycopg.rows import scalar_row
 
-from services.kit.connections import too_many
-from services.kit.database import Database
+from services.kit.data.database import Database
+from services.kit.operations.connections import too_many
 from services.kit.server import Server, ServerError
 from services.kit.service import StatefulService
 from services.kit.settings import ProcessSettings, StatefulSettings

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from dsm.project.v1 import project_service_pb2 as pb
 
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.kit.errors import DatabaseUnavailable, Overloaded
 from services.local.process import choose_port
 from tests.harness import eventually, refused

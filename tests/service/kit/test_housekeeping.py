@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.kit import housekeeping
-from services.kit.database import Database
+from services.kit.data import housekeeping
+from services.kit.data.database import Database
 
 RETENTION_HOURS = 10
 # What is a minute short of its time, or open, stays; a minute over, it goes.

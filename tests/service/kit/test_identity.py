@@ -26,11 +26,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import LogCapture, capture_logs
 
-from services.kit import gate, guard, keys
-from services.kit.callee import Callee
-from services.kit.database import Database
+from services.kit.calling.callee import Callee
+from services.kit.data.database import Database
 from services.kit.errors import DependencyUnavailable
+from services.kit.security import guard, keys
 from services.kit.server import ServerError
+from services.kit.serving import gate
 from services.kit.settings import ServiceSettings
 from services.local.stack import Stack
 from tests.harness import World, eventually, refused

@@ -15,9 +15,10 @@ from dsm.sprint.v1 import sprint_service_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
 
 from scripts.metrics import declared
-from services.kit import probes, trace
-from services.kit.migrate import Schema
-from services.kit.outbox import Relay
+from services.kit.data.migrate import Schema
+from services.kit.events.outbox import Relay
+from services.kit.serving import probes
+from services.kit.telemetry import trace
 from tests.harness import World, eventually, refused
 from tests.service.kit.collector import collecting
 from tests.service.orchestrator.orchestrations import Dsm, dsm_of

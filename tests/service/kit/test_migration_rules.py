@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from services.kit.migrate import history, revisions, upgrade
+from services.kit.data.migrate import history, revisions, upgrade
 from services.local.stack import Stack
 from tests.harness import STATEFUL
 

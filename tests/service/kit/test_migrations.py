@@ -24,8 +24,8 @@ from typer.testing import CliRunner, Result
 
 from services.cli.errors import CliError
 from services.cli.main import app, load
-from services.kit import migrate
-from services.kit.migrate import MigrationError, head_revision, revisions, upgrade
+from services.kit.data import migrate
+from services.kit.data.migrate import MigrationError, head_revision, revisions, upgrade
 from services.kit.status import error_info
 from services.local.process import wait_until
 from services.local.stack import Stack

@@ -13,11 +13,11 @@ import pytest_asyncio
 from dsm.events.v1 import event_pb2
 from nats.js.errors import NotFoundError
 
-from services.kit import outbox
-from services.kit.database import Database, WriteHandle
-from services.kit.inbox import Consumer, Subscription
-from services.kit.outbox import Relay
-from services.kit.stream import Stream
+from services.kit.data.database import Database, WriteHandle
+from services.kit.events import outbox
+from services.kit.events.inbox import Consumer, Subscription
+from services.kit.events.outbox import Relay
+from services.kit.events.stream import Stream
 from services.local.nats import NatsServer
 from services.local.stack import Stack
 from tests.harness import eventually
@@ -114,7 +114,7 @@ async def test_a_lost_stream_is_filled_again_by_itself(
 async def test_a_slow_batch_is_not_delivered_again_while_it_is_applied(
     database: Database, stream: Stream, flow: tuple[Relay, Consumer, _Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.kit.inbox.ACK_WAIT", 0.6)
+    monkeypatch.setattr("services.kit.events.inbox.ACK_WAIT", 0.6)
     applied: list[int] = []
 
     async def apply(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:

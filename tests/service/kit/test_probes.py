@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from services.kit import probes
 from services.kit.server import Server
 from services.kit.service import Service
+from services.kit.serving import probes
 from services.kit.settings import ProcessSettings, ServiceSettings
 
 

@@ -13,7 +13,7 @@ from dsm.sprint.v1 import sprint_pb2
 from dsm.sprint.v1 import sprint_service_pb2 as sprints
 
 from services.kit.clock import utc_now
-from services.kit.events import new_event, subject_of
+from services.kit.envelope import new_event, subject_of
 from tests.harness import World, eventually, refused
 from tests.service.kit.reconciling import agree, reconcile
 from tests.service.sprint.sprints import Fixture, make

@@ -16,8 +16,8 @@ from dsm.common.v1.status_service_pb2_grpc import StatusServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.cli.client import find_addresses
-from services.kit.callee import Callee
-from services.kit.migrate import upgrade
+from services.kit.calling.callee import Callee
+from services.kit.data.migrate import upgrade
 from services.kit.server import LIVENESS, Server
 from services.kit.service import Service, StatefulService
 from services.kit.settings import ProcessSettings, ServiceSettings, StatefulSettings

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from dsm.project.v1 import project_service_pb2 as pb
 
-from services.kit.database import Database
+from services.kit.data.database import Database
 from tests.harness import refused
 from tests.service.kit.small_service import Running, creation
 

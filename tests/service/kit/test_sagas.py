@@ -6,11 +6,12 @@ from uuid import UUID, uuid4
 import pytest
 from dsm.project.v1 import project_service_pb2 as pb
 
-from services.kit import call, trace
+from services.kit import call
 from services.kit.call import Call, RequestKey
-from services.kit.database import AlreadyAnswered, Database, WriteHandle
+from services.kit.data.database import AlreadyAnswered, Database, WriteHandle
 from services.kit.errors import Aborted, DependencyUnavailable
 from services.kit.saga import Definition, Local, Remote, Saga, Sagas, State
+from services.kit.telemetry import trace
 from tests.harness import eventually
 from tests.service.kit.small_service import INSERT
 

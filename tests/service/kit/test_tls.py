@@ -15,12 +15,12 @@ from dsm.project.v1 import project_service_pb2 as pb
 from dsm.project.v1 import project_service_pb2_grpc
 from prometheus_client import REGISTRY
 
-from services.kit.callee import Callee
+from services.kit.calling.callee import Callee
 from services.kit.errors import DependencyUnavailable
+from services.kit.security.tls import PemFiles, TlsError, client_files, server_files
 from services.kit.server import Server
 from services.kit.service import Service
 from services.kit.settings import ProcessSettings, ServiceSettings
-from services.kit.tls import PemFiles, TlsError, client_files, server_files
 from tests.certificates import Authority, Pair
 from tests.harness import eventually
 

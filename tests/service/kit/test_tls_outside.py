@@ -20,11 +20,11 @@ from dsm.common.v1.status_service_pb2_grpc import StatusServiceStub
 from dsm.sprint.v1 import sprint_pb2
 
 from services.cli.main import app
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.kit.errors import DatabaseUnavailable
+from services.kit.events.stream import Stream
+from services.kit.security.tls import PemFiles, TlsError, nats_files
 from services.kit.settings import StatefulSettings
-from services.kit.stream import Stream
-from services.kit.tls import PemFiles, TlsError, nats_files
 from services.local.nats import NatsServer
 from services.local.postgres import SUPERUSER, Postgres
 from services.local.stack import Stack

@@ -23,9 +23,9 @@ from dsm.sprint.v1 import sprint_service_pb2 as pb
 from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client import REGISTRY
 
-from services.kit import trace
 from services.kit.call import ACTOR_HEADER
-from services.kit.otlp import QUEUE
+from services.kit.telemetry import trace
+from services.kit.telemetry.otlp import QUEUE
 from services.local.process import choose_port
 from tests.harness import World, eventually, refused
 from tests.service.kit.collector import Collector, Span, collecting

@@ -24,7 +24,7 @@ from dsm.sprint.v1 import sprint_service_pb2 as sprint_pb
 from dsm.sprint.v1.sprint_service_pb2_grpc import SprintServiceStub
 from psycopg import sql
 
-from services.kit.migrate import upgrade
+from services.kit.data.migrate import upgrade
 from services.local.stack import Stack
 from tests.harness import SERVICES, STATEFUL, World, eventually
 

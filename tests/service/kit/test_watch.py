@@ -12,12 +12,13 @@ import pytest
 from dsm.events.v1 import project_events_pb2
 from dsm.sprint.v1.sprint_service_pb2 import WatchSprintRequest
 
-from services.kit import tables, watch
-from services.kit.admission import Draining
 from services.kit.clock import utc_now
-from services.kit.database import Database, WriteHandle
+from services.kit.data import tables
+from services.kit.data.database import Database, WriteHandle
 from services.kit.errors import PageTokenInvalid
-from services.kit.watch import Change, Watch, Watcher
+from services.kit.serving import watch
+from services.kit.serving.admission import Draining
+from services.kit.serving.watch import Change, Watch, Watcher
 from services.local.stack import Stack
 from tests.harness import eventually
 

@@ -9,8 +9,8 @@ from dsm.backlog.v1.backlog_service_pb2_grpc import BacklogServiceStub
 from dsm.project.v1.project_service_pb2_grpc import ProjectServiceStub
 from psycopg import AsyncConnection
 
-from services.kit.database import Database
-from services.kit.migrate import upgrade
+from services.kit.data.database import Database
+from services.kit.data.migrate import upgrade
 from services.local.stack import Stack
 from services.orchestrator.domain.likeness import MEANING_WEIGHT, WEIGHTS, Traits
 from services.orchestrator.store import episodes

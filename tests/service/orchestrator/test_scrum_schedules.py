@@ -18,7 +18,7 @@ from dsm.sprint.v1 import sprint_service_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.type import dayofweek_pb2
 
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.kit.settings import load
 from services.orchestrator.main import SETTINGS, build
 from services.orchestrator.store.schedules import claim

@@ -9,7 +9,7 @@ from dsm.orchestrator.v1 import decision_pb2, strategy_pb2
 from dsm.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.kit.clock import utc_now
-from services.kit.database import Database
+from services.kit.data.database import Database
 from services.orchestrator.learning import Learner
 from services.orchestrator.store import strategies as store
 from tests.harness import eventually, refused

@@ -16,7 +16,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from services.kit.events import subject_of
+from services.kit.envelope import subject_of
 from tests.contract.calls import Caller, Outcome
 from tests.contract.methods import METHODS, short
 from tests.harness import World

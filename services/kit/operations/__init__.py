@@ -1,0 +1,1 @@
+"""What operators ask of a process: status, dead letters, replay, reconciliation, recovery."""
