@@ -25,7 +25,7 @@ def test_who_brings_a_nats_is_told_to_have_it_sync() -> None:
 
 
 def test_nothing_that_is_shipped_does_without() -> None:
-    # What `dsm up` starts syncs by default, see test_local_stack.py; `dsm doctor` tries servers out and deletes them.
+    # What `dsm up` starts syncs by default, see local/test_stack.py; `dsm doctor` tries servers out and deletes them.
     sparing = {path.name for path in (_ROOT / "services").rglob("*.py") if "durable=False)" in path.read_text()}
     assert sparing == {"doctor.py"}
     assert not re.search(r"fsync|full_page_writes|synchronous_commit", _texts("deploy") + _texts("helm"))

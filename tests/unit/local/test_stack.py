@@ -29,7 +29,7 @@ from services.local.process import LOOPBACK, choose_port, wait_until
 from services.local.stack import running
 from tests.processes import all_gone, family
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 GONE_SECONDS = 10.0
 
 # Runs the stack, says where, and waits to be killed; with `once` it leaves by itself.

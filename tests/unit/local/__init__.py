@@ -1,0 +1,1 @@
+"""PostgreSQL and NATS on one machine."""
