@@ -69,13 +69,17 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def changes_title(event: event_pb2.Event) -> bool:
+    """Whether the backlog's titles are others after an event: most changes of tasks are progress."""
+    return not event.HasField("task_updated") or "title" in event.task_updated.changed_fields
+
+
 async def apply(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
     """Take in events; each kind with a few statements, however many there are."""
     by_kind: defaultdict[str, list[event_pb2.Event]] = defaultdict(list)
-    told = [event for event in events if _tells(event)]
-    for event in told:
+    for event in events:
         by_kind[event.WhichOneof("payload") or ""].append(event)
-    await figures.lock(tx, {event.project_id for event in told if event.project_id})
+    await figures.lock(tx, {event.project_id for event in events if event.project_id})
     for kinds, take in _TAKE.items():
         if found := [event for kind in kinds for event in by_kind[kind]]:
             await take(tx, found)
@@ -245,11 +249,6 @@ def _with_figures(closed: SprintClosed) -> note_pb2.Retrospective:
     if not note.HasField("statistics") and closed.sprint.HasField("statistics"):
         note.statistics.CopyFrom(closed.sprint.statistics)
     return note
-
-
-def _tells(event: event_pb2.Event) -> bool:
-    """False for a changed task whose title is as it was: most changes are progress."""
-    return not event.HasField("task_updated") or "title" in event.task_updated.changed_fields
 
 
 def _is_raised(event: event_pb2.Event) -> bool:

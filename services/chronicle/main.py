@@ -42,7 +42,7 @@ def build(settings: ChronicleSettings) -> StatefulService:
     )
     service.consume("DSM_SPRINT", events.FROM_SPRINT, events.apply)
     service.consume("DSM_ORCHESTRATOR", events.FROM_ORCHESTRATOR, events.apply)
-    service.consume("DSM_BACKLOG", events.FROM_BACKLOG, events.apply)
+    service.consume("DSM_BACKLOG", events.FROM_BACKLOG, events.apply, concerns=events.changes_title)
     service.consume("DSM_PROJECT", events.FROM_PROJECT, events.apply)
     service.measures.add(figures.TEXTS_WAITING, figures.WAITING, figures.KINDS)
     service.run(embedder.run)

@@ -18,7 +18,7 @@ from services.kit.data import housekeeping
 from services.kit.data.database import Database, WriteHandle
 from services.kit.data.migrate import current_schema, head_revision
 from services.kit.errors import DatabaseUnavailable, DsmError, NotFound, Overloaded
-from services.kit.events.inbox import Apply, Consumer, Subscription
+from services.kit.events.inbox import Apply, Concerns, Consumer, Subscription, everything
 from services.kit.events.measures import Measures
 from services.kit.events.outbox import Relay
 from services.kit.events.stream import Stream
@@ -169,12 +169,12 @@ class StatefulService(Service):
 
         super().run(when_fit)
 
-    def consume(self, stream: str, subjects: tuple[str, ...], apply: Apply) -> None:
-        """Apply events of a stream, each once."""
+    def consume(self, stream: str, subjects: tuple[str, ...], apply: Apply, *, concerns: Concerns = everything) -> None:
+        """Apply events of a stream, each once; those that do not concern the service are only noted as come."""
         consumer = Consumer(
             self._database,
             self.stream,
-            Subscription(stream, subjects, apply),
+            Subscription(stream, subjects, apply, concerns),
             batch=self._stateful.consumer_batch,
             max_deliveries=self._stateful.max_deliveries,
         )

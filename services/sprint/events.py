@@ -129,20 +129,22 @@ async def apply_projects(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> 
     await project_store.follow(tx, versions)
 
 
+def changes_content(event: event_pb2.Event) -> bool:
+    """Whether a sprint's task has another title or estimate: most changes are its own progress, come back."""
+    updated = event.task_updated
+    return bool(updated.task.sprint_id) and not _FOLLOWED.isdisjoint(updated.changed_fields)
+
+
 async def apply_tasks(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
     """Follow the backlog's titles and points; the sprint's own version of a task is not touched by that."""
-    # Most changes are the sprint's own progress, come back from the backlog.
-    news = [event for event in events if not _FOLLOWED.isdisjoint(event.task_updated.changed_fields)]
-    changed = [(event, event.task_updated.task) for event in news if event.task_updated.task.sprint_id]
-    if not changed:
-        return
+    tasks = [event.task_updated.task for event in events]
     columns = {
-        "task_ids": [task.task_id for _, task in changed],
-        "titles": [task.title for _, task in changed],
-        "points": [to_points(task.points, "points") if task.HasField("points") else None for _, task in changed],
-        "versions": [event.aggregate_version for event, _ in changed],
+        "task_ids": [task.task_id for task in tasks],
+        "titles": [task.title for task in tasks],
+        "points": [to_points(task.points, "points") if task.HasField("points") else None for task in tasks],
+        "versions": [event.aggregate_version for event in events],
     }
-    await contents.follow(tx, columns, max(to_time(event.event_time) for event, _ in changed))
+    await contents.follow(tx, columns, max(to_time(event.event_time) for event in events))
 
 
 async def apply_progress(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:

@@ -44,7 +44,7 @@ def build(settings: SprintSettings) -> StatefulService:
         add_DailyScrumServiceServicer_to_server,
         DailyScrumHandlers(*room),
     )
-    service.consume("DSM_BACKLOG", events.TASKS, events.apply_tasks)
+    service.consume("DSM_BACKLOG", events.TASKS, events.apply_tasks, concerns=events.changes_content)
     service.consume("DSM_PROJECT", events.PROJECTS, events.apply_projects)
     service.consume("DSM_SPRINT_IN", events.PROGRESS, events.apply_progress)
     service.take_back = take_back

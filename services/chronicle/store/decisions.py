@@ -17,7 +17,7 @@ _PUT = f"""
     INSERT INTO decision_note ({_COLUMNS})
     SELECT * FROM unnest(
         %(audit_id)s::uuid[], %(project_id)s::text[], %(sprint_id)s::text[], %(decision_source)s::text[],
-        %(decision_time)s::timestamptz[], %(record)s::bytea[], %(version)s::bigint[], %(create_time)s::timestamptz[])
+        %(decision_time)s::timestamptz[], %(record)b::bytea[], %(version)s::bigint[], %(create_time)s::timestamptz[])
     ON CONFLICT (audit_id) DO UPDATE SET
         sprint_id = excluded.sprint_id, decision_source = excluded.decision_source, record = excluded.record,
         version = excluded.version

@@ -14,16 +14,17 @@ from psycopg.types.json import Jsonb
 from services.kit.call import RequestKey
 from services.kit.envelope import subject_of
 
+# Arrays of texts and bytes go in binary (b): as text each element is searched for what must be quoted.
 INSERT_EVENTS = """
     INSERT INTO outbox (event_id, subject, aggregate_id, aggregate_version, project_id, payload)
-    SELECT * FROM unnest(%(event_ids)s::uuid[], %(subjects)s::text[], %(aggregate_ids)s::text[],
-                         %(versions)s::bigint[], %(project_ids)s::text[], %(payloads)s::bytea[])
+    SELECT * FROM unnest(%(event_ids)s::uuid[], %(subjects)b::text[], %(aggregate_ids)b::text[],
+                         %(versions)s::bigint[], %(project_ids)b::text[], %(payloads)b::bytea[])
 """
 _INSERT_EVENTS_OF_CHANGES = """
     INSERT INTO outbox (event_id, subject, aggregate_id, aggregate_version, project_id, payload)
     SELECT event_id, subject, aggregate_id, version, project_id, payload
-    FROM unnest(%(keys)s::text[], %(event_ids)s::uuid[], %(subjects)s::text[], %(aggregate_ids)s::text[],
-                %(versions)s::bigint[], %(project_ids)s::text[], %(payloads)s::bytea[])
+    FROM unnest(%(keys)b::text[], %(event_ids)s::uuid[], %(subjects)b::text[], %(aggregate_ids)b::text[],
+                %(versions)s::bigint[], %(project_ids)b::text[], %(payloads)b::bytea[])
          AS event(key, event_id, subject, aggregate_id, version, project_id, payload)
     WHERE key IN (SELECT key FROM change)
 """
@@ -34,8 +35,8 @@ _ANSWER = """
 _ANSWER_CHANGES = """
     INSERT INTO request_record (request_id, method, fingerprint, response)
     SELECT request_id, method, fingerprint, response
-    FROM unnest(%(answer_keys)s::text[], %(request_ids)s::uuid[], %(methods)s::text[], %(fingerprints)s::bytea[],
-                %(responses)s::bytea[]) AS answer(key, request_id, method, fingerprint, response)
+    FROM unnest(%(answer_keys)b::text[], %(request_ids)s::uuid[], %(methods)b::text[], %(fingerprints)b::bytea[],
+                %(responses)b::bytea[]) AS answer(key, request_id, method, fingerprint, response)
     WHERE key IN (SELECT key FROM change)
 """
 

@@ -6,7 +6,8 @@ counts as no try: its events wait.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, FetchTimeoutError, NotFoundError
+from psycopg.rows import scalar_row
 
 from services.kit import call, failpoint
 from services.kit.call import Call
@@ -27,19 +29,19 @@ from services.kit.clock import utc_now
 from services.kit.data.database import CONFLICTS, Database, WriteHandle
 from services.kit.envelope import consumer_name, subject_of
 from services.kit.errors import Unavailable
+from services.kit.events.rest import rest
 from services.kit.events.stream import Stream
 from services.kit.telemetry import metrics, trace
 
 log = structlog.get_logger()
 
 Apply = Callable[[WriteHandle, Sequence[event_pb2.Event]], Awaitable[None]]
+Concerns = Callable[[event_pb2.Event], bool]
 
 # How long what a dead process had taken waits until another gets it. Who lives and is slow says so meanwhile.
 ACK_WAIT = 5.0
 # A request for messages is lost with the NATS that it was sent to, and made again after so long.
 FETCH_SECONDS = 2.0
-# Under load, what comes meanwhile is applied together. After a quiet time nothing waits for it.
-_BREATH_SECONDS = 0.02
 _RETRY_SECONDS = (0.2, 1.0, 5.0, 15.0)
 _TAKE = """
     INSERT INTO inbox (event_id, consumer) SELECT unnest(%(event_ids)s::uuid[]), %(consumer)s
@@ -56,13 +58,19 @@ class BadEvent(Exception):
     """A message that no number of tries will make good."""
 
 
+def everything(_: event_pb2.Event) -> bool:
+    """Each event has an effect."""
+    return True
+
+
 @dataclass(frozen=True)
 class Subscription:
-    """What a consumer reads, and what it does with it."""
+    """What a consumer reads, what it does with it, and which of the events have an effect at all."""
 
     stream: str
     subjects: tuple[str, ...]
     apply: Apply
+    concerns: Concerns = everything
 
 
 @dataclass(frozen=True)
@@ -161,13 +169,13 @@ class Consumer:
                 # Nothing came, or the wait was cut short: look whether the consumer was deleted behind our back.
                 await self._stream.context.consumer_info(self.stream, self.name)
                 continue
-            keeping = asyncio.create_task(_keep(messages))
+            began, keeping = time.monotonic(), asyncio.create_task(_keep(messages))
             try:
                 await self._take(messages)
             finally:
                 keeping.cancel()
             if len(messages) < self._batch:
-                await asyncio.sleep(_BREATH_SECONDS)
+                await rest(time.monotonic() - began)
 
     async def _take(self, messages: list[Msg]) -> None:
         try:
@@ -214,18 +222,30 @@ class Consumer:
         return trace.follow(self._database.service, name, kind, event.traceparent, attributes)
 
     async def _apply_once(self, events: list[event_pb2.Event]) -> None:
-        async with self._database.write(keyed=False) as tx:
-            # A batch may hold an event twice; the dict keeps the first of each.
-            events_by_id = {event.event_id: event for event in reversed(events)}
-            taken = await tx.rows(_TAKE, {"event_ids": list(events_by_id), "consumer": self.name})
-            new = {row["event_id"] for row in taken}
-            fresh = [event for event in events if event.event_id in new and events_by_id[event.event_id] is event]
-            if fresh:
-                await failpoint.reach(failpoint.INBOX_BEFORE_EFFECT)
-                await self._subscription.apply(tx, fresh)
+        # A batch may hold an event twice: the first of each counts.
+        events_by_id: dict[str, event_pb2.Event] = {}
+        for event in events:
+            events_by_id.setdefault(event.event_id, event)
+        take = {"event_ids": list(events_by_id), "consumer": self.name}
+        if any(map(self._subscription.concerns, events)):
+            new = await self._take_with_effect(take, events_by_id)
+        else:
+            # That they came is all that there is to keep.
+            new = await self._database.change(_TAKE, take, row=scalar_row, keyed=False)
         labels = (self._database.service, self.name)
-        metrics.EVENTS_APPLIED.labels(*labels).inc(len(fresh))
-        metrics.EVENTS_REPEATED.labels(*labels).inc(len(events) - len(fresh))
+        metrics.EVENTS_APPLIED.labels(*labels).inc(len(new))
+        metrics.EVENTS_REPEATED.labels(*labels).inc(len(events) - len(new))
+
+    async def _take_with_effect(
+        self, take: Mapping[str, Any], events_by_id: Mapping[str, event_pb2.Event]
+    ) -> Collection[str]:
+        async with self._database.write(keyed=False) as tx:
+            new = set(await tx.all(_TAKE, take, row=scalar_row))
+            fresh = [event for event_id, event in events_by_id.items() if event_id in new]
+            if concerning := [event for event in fresh if self._subscription.concerns(event)]:
+                await failpoint.reach(failpoint.INBOX_BEFORE_EFFECT)
+                await self._subscription.apply(tx, concerning)
+        return new
 
     async def _refuse(self, message: Msg, error: Exception) -> None:
         tries = message.metadata.num_delivered or 1

@@ -24,6 +24,7 @@ from services.kit.data.database import Database, WriteHandle
 from services.kit.envelope import stream_of
 from services.kit.errors import DatabaseUnavailable
 from services.kit.events.agreement import Acknowledged, Agreement, Place
+from services.kit.events.rest import rest
 from services.kit.events.stream import Stream
 from services.kit.telemetry import metrics, trace
 
@@ -32,8 +33,6 @@ log = structlog.get_logger()
 BATCH = 1000
 IDLE_SECONDS = 1.0
 ACK_TIMEOUT = 5.0
-# Under load, what is committed meanwhile is published together. After a quiet time nothing waits for it.
-_BREATH_SECONDS = 0.01
 # How soon it is seen that the connection was lost meanwhile.
 _LOOK_SECONDS = 0.25
 # A relay that hangs, though its connection stays, loses its lock after so long, and another replica publishes.
@@ -128,11 +127,12 @@ class Relay:
                 await connection.execute("SELECT")
                 await asyncio.sleep(0.1)
                 continue
+            began = time.monotonic()
             published = await self._publish(connection) if await self._agreement.reached(connection) else 0
             if not published:
                 await self._idle(connection)
             elif published < BATCH:
-                await asyncio.sleep(_BREATH_SECONDS)
+                await rest(time.monotonic() - began)
 
     async def _publish(self, connection: psycopg.AsyncConnection[Any]) -> int:
         """Publish one batch; the number of events acknowledged. A fault leaves the rest for the next round."""

@@ -40,7 +40,7 @@ _LOST = """
 _KEEP = """
     INSERT INTO outbox (event_id, subject, aggregate_id, aggregate_version, project_id, payload, publish_time)
     SELECT *, now() FROM unnest(%(event_ids)s::uuid[], %(subjects)s::text[], %(aggregate_ids)s::text[],
-                                %(versions)s::bigint[], %(project_ids)s::text[], %(payloads)s::bytea[])
+                                %(versions)s::bigint[], %(project_ids)s::text[], %(payloads)b::bytea[])
 """
 _NATS_FAULTS = (nats.errors.Error, APIError, OSError)
 

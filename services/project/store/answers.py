@@ -11,7 +11,7 @@ _SPEAKING_OF = """
 """
 _REPLACE = """
     UPDATE request_record r SET response = v.response
-    FROM unnest(%(request_ids)s::uuid[], %(responses)s::bytea[]) AS v (request_id, response)
+    FROM unnest(%(request_ids)s::uuid[], %(responses)b::bytea[]) AS v (request_id, response)
     WHERE r.request_id = v.request_id
 """
 

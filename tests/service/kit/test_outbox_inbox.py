@@ -137,6 +137,35 @@ async def test_a_slow_batch_is_not_delivered_again_while_it_is_applied(
     assert info.delivered.consumer_seq == sum(applied)
 
 
+async def test_what_does_not_concern_a_service_is_noted_without_an_effect(
+    database: Database, stream: Stream, flow: tuple[Relay, Consumer, _Recorder]
+) -> None:
+    applied: list[str] = []
+
+    async def apply(tx: WriteHandle, events: Sequence[event_pb2.Event]) -> None:
+        applied.extend(event.aggregate_id for event in events)
+
+    def concerns(event: event_pb2.Event) -> bool:
+        return event.aggregate_id == "OF-CONCERN"
+
+    subscription = Subscription("DSM_PROJECT", ("dsm.project.v1.project.>",), apply, concerns)
+    chooser = Consumer(database, stream, subscription)
+    chooser.name = "project-chooser"
+    task = asyncio.create_task(chooser.run())
+    for ids in (["STRANGER-1", "OF-CONCERN", "STRANGER-2"], ["STRANGER-3"]):
+        await _emit(database, *ids)
+        await eventually(lambda: _drained(flow[0]))
+        await eventually(lambda: _settled(chooser))
+    task.cancel()
+    assert applied == ["OF-CONCERN"]
+    noted = """
+        SELECT count(*) FROM inbox i JOIN outbox o USING (event_id)
+        WHERE consumer = %(consumer)s AND aggregate_id LIKE 'STRANGER-%%'
+    """
+    assert await database.read.value(noted, {"consumer": chooser.name}) == 3
+    await stream.context.delete_consumer("DSM_PROJECT", chooser.name)
+
+
 async def _drained(relay: Relay) -> bool:
     return (await relay.depth())[0] == 0
 
