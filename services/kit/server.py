@@ -1,7 +1,6 @@
 """One gRPC server for the services of a process: sockets, health, reflection, start and stop."""
 
 import asyncio
-import gc
 import platform
 import signal
 from collections.abc import Sequence
@@ -37,8 +36,6 @@ _COMMON = (_STATUS, _ADMIN)
 LIVENESS = "liveness"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-# Nearly all that a call makes is freed by its count of references; cycles among it are few and can wait.
-_YOUNG_OBJECTS = 10_000
 # How often files of TLS are looked at while nobody connects.
 _FILES_SECONDS = 1.0
 
@@ -223,16 +220,8 @@ def _always(database: Database | None) -> DatabaseOf:
     return lambda _: database
 
 
-def _spare_collector() -> None:
-    """Let Python's collector of cycles walk what calls leave behind, in larger heaps, and not what was loaded."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS)
-
-
 async def run(services: Sequence[Service], settings: ProcessSettings) -> None:
     """Serve some services until the process is told to stop."""
     server = Server(services, settings)
     server.bind()
-    _spare_collector()
     await server.run_until_signalled()
