@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from services.kit import call, failpoint, saga
 from services.kit.data import changes
@@ -125,6 +126,13 @@ def no_version() -> None:
     _put(handlers, SAVE_CONTENT=blind)
 
 
+def no_run_id() -> None:
+    """A scheduled run that is repeated is another run."""
+    from services.orchestrator import keeper
+
+    _put(keeper, run_id=lambda what, run: uuid4())
+
+
 def _put(where: object, **parts: object) -> None:
     for name, part in parts.items():
         setattr(where, name, part)
@@ -138,4 +146,5 @@ BREAKS: dict[str, Callable[[], None]] = {
     "request-record": no_request_record,
     "order": no_order,
     "version": no_version,
+    "run-id": no_run_id,
 }

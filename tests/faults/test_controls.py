@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.faults import contention
 from tests.faults.arena import FULL, Arena, only_full, seeded
-from tests.faults.deliveries import creations, order, repetition
+from tests.faults.deliveries import creations, order, repetition, runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
@@ -94,6 +95,12 @@ async def test_without_the_record_of_requests_a_call_has_its_effect_again(
 
     async with without(arena, "request-record", service):
         await found(body(), "had its effect", "was answered in")
+
+
+@only_full
+async def test_without_the_names_of_runs_one_is_decided_twice(arena: Arena, tmp_path: Path) -> None:
+    async with without(arena, "run-id", "orchestrator"):
+        await found(runs.decides_while_dying(arena, tmp_path / "now.txt", days=3), "2 decisions of")
 
 
 @only_full

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from dsm.orchestrator.v1 import decision_pb2
@@ -21,20 +19,27 @@ from dsm.sprint.v1 import sprint_service_pb2 as sprint_pb
 
 from tests.faults.arena import Arena, Process, only_full, seeded
 from tests.faults.clock import Clock
+from tests.faults.deliveries.runs import (
+    DUE,
+    FIRST,
+    POLL_SECONDS,
+    STEP,
+    ZONE,
+    at,
+    days_decided,
+    decides_while_dying,
+    held,
+    orchestrate_daily,
+)
 from tests.harness import eventually
 from tests.service.sprint.sprints import Fixture, make
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
-# Two weeks in a year to come, as a claim is free from the present on; summer time begins on 14 March.
-ZONE = ZoneInfo("America/New_York")
-FIRST = date(2032, 3, 8)
+# Two weeks, with the beginning of summer time.
 DAYS = [FIRST + timedelta(days=number) for number in range(13)]
 # From this day on, on which it is closed, the sprint has no daily scrums.
 CLOSED = DAYS[-3]
-DUE = "0 14 * * *"
-# How much of the services' time passes with each look: claims and retries of dead processes end with it.
-STEP = timedelta(seconds=2)
 
 
 @dataclass
@@ -73,30 +78,31 @@ class Replicas:
         return "orchestrator"
 
     async def _orchestrator(self, *, beside: bool) -> Process:
-        settings = {"DSM_SCHEDULE_POLL_SECONDS": "0.1"}
-        return await self.arena.launch("orchestrator", beside=beside, clock=self.clock.file, **settings)
+        return await self.arena.launch(
+            "orchestrator", beside=beside, clock=self.clock.file, DSM_SCHEDULE_POLL_SECONDS=POLL_SECONDS
+        )
 
 
 @only_full
 async def test_what_is_due_is_held_once_whoever_dies(arena: Arena, tmp_path: Path) -> None:
     rng, kills = seeded("schedules"), Counter[str]()
     await arena.start("project", "backlog", "chronicle")
-    replicas = Replicas(arena, Clock(tmp_path / "now.txt", _at(FIRST, 8)))
+    replicas = Replicas(arena, Clock(tmp_path / "now.txt", at(FIRST, 8)))
     try:
         await replicas.start()
         team, idle = [await make(arena, points=[1, 1], time_zone=ZONE.key) for _ in range(2)]
         await _schedule(arena, team, idle)
         for day in DAYS:
-            replicas.clock.set(_at(day, 13))
+            replicas.clock.set(at(day, 13))
             if day == CLOSED:
                 closing = sprint_pb.CloseSprintRequest(sprint_id=f"{team.project_id}-S01")
                 await team.sprints.CloseSprint(closing, timeout=30)
             elif rng.random() < 0.3:
                 await _die_before_answering(replicas, day)
                 kills["sprint, before it answered"] += 1
-            replicas.clock.set(max(replicas.clock.now, _at(day, 14)))
+            replicas.clock.set(max(replicas.clock.now, at(day, 14)))
             killing = asyncio.create_task(replicas.kill(rng))
-            await eventually(partial(_held, arena, replicas.clock, [team, idle]), 60)
+            await eventually(partial(held, arena, replicas.clock, [team.project_id, idle.project_id]), 60)
             kills[await killing] += 1
         print(f"schedules: {len(DAYS)} days, kills {dict(kills)}")
         await _judge(arena, team, idle)
@@ -105,10 +111,15 @@ async def test_what_is_due_is_held_once_whoever_dies(arena: Arena, tmp_path: Pat
         await replicas.stop()
 
 
+@only_full
+async def test_what_is_decided_is_decided_once_though_its_process_dies_deciding(arena: Arena, tmp_path: Path) -> None:
+    assert await decides_while_dying(arena, tmp_path / "now.txt", days=3) == []
+
+
 async def _die_before_answering(replicas: Replicas, day: date) -> None:
     """Let the sprint service die when it has done what it was asked for, mostly the scrum, and has not said so."""
     dying = await replicas.start_sprint("gate.before-answer=kill@1")
-    replicas.clock.set(_at(day, 14))
+    replicas.clock.set(at(day, 14))
 
     def dead() -> bool:
         replicas.clock.advance(STEP)
@@ -125,25 +136,7 @@ async def _schedule(arena: Arena, team: Fixture, idle: Fixture) -> None:
     options = decision_pb2.OrchestrateOptions(schedule=DUE, sprint_duration_weeks=2)
     answer = await stub.Orchestrate(pb.OrchestrateRequest(project_id=team.project_id, options=options), timeout=60)
     assert answer.decision.sprint_id == f"{team.project_id}-S01", answer
-    nothing = decision_pb2.OrchestrateOptions(create_sprint_if_needed=False)
-    request = pb.SetOrchestrationScheduleRequest(
-        project_id=idle.project_id, enabled=True, schedule=DUE, options=nothing
-    )
-    await stub.SetOrchestrationSchedule(request, timeout=60)
-
-
-async def _held(arena: Arena, clock: Clock, scenes: Sequence[Fixture]) -> bool:
-    """Whether nothing is due any more; otherwise some time passes."""
-    sql = """
-        SELECT next_run_time FROM cron_job WHERE project_id = ANY(%(ids)s) AND next_run_time <= %(now)s
-        UNION ALL SELECT next_run_time FROM orchestration_schedule
-        WHERE project_id = ANY(%(ids)s) AND next_run_time <= %(now)s
-    """
-    ids = [scene.project_id for scene in scenes]
-    if await arena.query("orchestrator", sql, {"ids": ids, "now": clock.now}):
-        clock.advance(STEP)
-        return False
-    return True
+    await orchestrate_daily(arena, idle.project_id)
 
 
 async def _judge(arena: Arena, team: Fixture, idle: Fixture) -> None:
@@ -162,13 +155,4 @@ async def _judge(arena: Arena, team: Fixture, idle: Fixture) -> None:
 
     await eventually(kept)
     assert await arena.query("orchestrator", "SELECT 1 FROM cron_job WHERE project_id = %(id)s", mine) == []
-    decided = await arena.query(
-        "orchestrator",
-        "SELECT decision_time FROM decision WHERE project_id = %(id)s ORDER BY 1",
-        {"id": idle.project_id},
-    )
-    assert [row["decision_time"].astimezone(ZONE).date() for row in decided] == DAYS
-
-
-def _at(day: date, hour: int) -> datetime:
-    return datetime.combine(day, time(hour), ZONE).astimezone(UTC)
+    assert await days_decided(arena, idle.project_id) == DAYS
