@@ -34,8 +34,8 @@ _LENGTHS = (384, 1024)
 # Nearest by meaning that are compared by their figures too; how many the index looks at before it filters.
 _CANDIDATES = 30
 _EF_SEARCH = 60
-# Episodes of one project that are compared: a decision a day for eight years. Those before are of another team.
-NEWEST = 3000
+# Episodes of one project that are compared: a decision a working day for eight years. Those before are of another team.
+NEWEST = 2000
 
 
 def _likeness() -> str:
@@ -166,7 +166,7 @@ async def page_of_episodes(read: ReadHandle, wanted: EpisodeFilter, page: Page) 
 async def search(read: ReadHandle, vector: Vector, traits: Traits, wanted: EpisodeFilter, limit: int) -> list[Match]:
     """The retrievable episodes, embedded by the same model, whose situations are most like one; most like first.
 
-    Without traits (as for a text) they are compared by meaning alone. Of one project the newest 3,000 are looked at.
+    Without traits (as for a text) they are compared by meaning alone. Of one project the newest 2,000 are looked at.
     """
     params = {
         "vector": vector.text,

@@ -1274,7 +1274,7 @@ class SearchEpisodesRequest(_message.Message):
     query: _builtins.str
     """The situation in words, 1 to 8,000 characters."""
     project_id: _builtins.str
-    """Only those of this project, of which the newest 3,000 of sufficient quality are searched; empty = all."""
+    """Only those of this project, of which the newest 2,000 of sufficient quality are searched; empty = all."""
     max_results: _builtins.int
     """Most episodes to return, 1 to 50; 0 = 5."""
     minimum_similarity: _builtins.float

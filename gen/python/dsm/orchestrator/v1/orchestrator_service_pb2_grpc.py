@@ -309,7 +309,7 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchEpisodes(self, request, context):
-        """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 3,000 are
+        """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 2,000 are
         searched: what is older was decided for another team. Errors: DEPENDENCY_UNAVAILABLE (embedding service).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

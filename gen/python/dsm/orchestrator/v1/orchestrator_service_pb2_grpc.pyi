@@ -102,7 +102,7 @@ class OrchestratorServiceStub:
     ListEpisodes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListEpisodesRequest, _orchestrator_service_pb2.ListEpisodesResponse]
     """Lists episodes, newest first. Errors: PAGE_TOKEN_INVALID."""
     SearchEpisodes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SearchEpisodesRequest, _orchestrator_service_pb2.SearchEpisodesResponse]
-    """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 3,000 are
+    """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 2,000 are
     searched: what is older was decided for another team. Errors: DEPENDENCY_UNAVAILABLE (embedding service).
     """
     EmbedEpisodes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.EmbedEpisodesRequest, _orchestrator_service_pb2.EmbedEpisodesResponse]
@@ -192,7 +192,7 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     ListEpisodes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListEpisodesRequest, _orchestrator_service_pb2.ListEpisodesResponse]  # type: ignore[assignment]
     """Lists episodes, newest first. Errors: PAGE_TOKEN_INVALID."""
     SearchEpisodes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SearchEpisodesRequest, _orchestrator_service_pb2.SearchEpisodesResponse]  # type: ignore[assignment]
-    """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 3,000 are
+    """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 2,000 are
     searched: what is older was decided for another team. Errors: DEPENDENCY_UNAVAILABLE (embedding service).
     """
     EmbedEpisodes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.EmbedEpisodesRequest, _orchestrator_service_pb2.EmbedEpisodesResponse]  # type: ignore[assignment]
@@ -399,7 +399,7 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_service_pb2.SearchEpisodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.SearchEpisodesResponse, _abc.Awaitable[_orchestrator_service_pb2.SearchEpisodesResponse]]:
-        """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 3,000 are
+        """Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 2,000 are
         searched: what is older was decided for another team. Errors: DEPENDENCY_UNAVAILABLE (embedding service).
         """
 

@@ -1283,7 +1283,7 @@ export declare type SearchEpisodesRequest = Message<"dsm.orchestrator.v1.SearchE
   query: string;
 
   /**
-   * Only those of this project, of which the newest 3,000 of sufficient quality are searched; empty = all.
+   * Only those of this project, of which the newest 2,000 of sufficient quality are searched; empty = all.
    *
    * @generated from field: string project_id = 2;
    */
@@ -1762,7 +1762,7 @@ export declare const OrchestratorService: GenService<{
     output: typeof ListEpisodesResponseSchema;
   },
   /**
-   * Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 3,000 are
+   * Finds the episodes whose situation resembles a text, most similar first. Of one project only its newest 2,000 are
    * searched: what is older was decided for another team. Errors: DEPENDENCY_UNAVAILABLE (embedding service).
    *
    * @generated from rpc dsm.orchestrator.v1.OrchestratorService.SearchEpisodes
