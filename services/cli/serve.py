@@ -70,7 +70,11 @@ async def _serve(
     from services.kit.server import Server
     from services.kit.telemetry import trace
 
-    trace.start(assembly.process.otlp_endpoint, assembly.process.trace_sample_ratio)
+    if assembly.process.otlp_endpoint:
+        # OpenTelemetry is loaded only where it is wanted.
+        from services.kit.telemetry.otlp import OtlpRecorder
+
+        trace.start(OtlpRecorder(assembly.process.otlp_endpoint, assembly.process.trace_sample_ratio))
     server = Server(assembly.build(), assembly.process)
     server.bind()
     done = asyncio.Event()

@@ -2,7 +2,6 @@
 
 import asyncio
 import platform
-import signal
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -104,15 +103,6 @@ class Server:
         await self._server.stop(self._settings.grace_seconds)
         await asyncio.gather(*(service.stop() for service in self._services))
         log.info("server.stopped")
-
-    async def run_until_signalled(self) -> None:
-        """Serve until SIGTERM or SIGINT, then stop."""
-        done = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, done.set)
-        await self.start()
-        await done.wait()
-        await self.stop()
 
     def _introduce(self, secret: Secret | None) -> None:
         """Let each service say who it is to those that it calls. ServerError if identity is on and one has no means."""
@@ -218,10 +208,3 @@ def _not_registered(service_name: str, method_handlers: object) -> None:
 
 def _always(database: Database | None) -> DatabaseOf:
     return lambda _: database
-
-
-async def run(services: Sequence[Service], settings: ProcessSettings) -> None:
-    """Serve some services until the process is told to stop."""
-    server = Server(services, settings)
-    server.bind()
-    await server.run_until_signalled()

@@ -30,8 +30,12 @@ STOP_SECONDS = 3.0
 _SERVER_FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 
 
-class Recorder:
-    """Makes spans and sends them, from a thread of its own: who makes one never waits."""
+class OtlpRecorder:
+    """Makes spans and sends them, from a thread of its own: who makes one never waits.
+
+    They go to an OTLP collector, "http://host:4317" or "https://…": `ratio` of the traces that begin here, and those of
+    others that are sampled.
+    """
 
     def __init__(self, endpoint: str, ratio: float) -> None:
         self._exporter = _Counting(OTLPSpanExporter(endpoint=endpoint, timeout=SEND_SECONDS))

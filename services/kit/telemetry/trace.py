@@ -15,12 +15,9 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from enum import Enum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from services.kit.errors import DsmError
-
-if TYPE_CHECKING:
-    from services.kit.telemetry.otlp import Recorder
 
 HEADER = "traceparent"
 # Version, trace id, id of the span, flags; ids of zeros are none.
@@ -87,6 +84,16 @@ class _Nothing(Span):
         pass
 
 
+class Recorder(Protocol):
+    """Makes spans that are recorded."""
+
+    def begin(self, service: str, name: str, kind: Kind, parent: str, attributes: Mapping[str, Any]) -> Span:
+        """A span of a service that begins now, after the one that caused it: a traceparent; empty begins a trace."""
+
+    async def stop(self) -> None:
+        """Send what is left, or give up after a few seconds."""
+
+
 _NONE: Span = _Nothing()
 _at_hand: ContextVar[Span] = ContextVar("dsm_span", default=_NONE)
 # While a batch of events is applied, the span of each by the id of its aggregate.
@@ -94,16 +101,10 @@ _causes: ContextVar[Mapping[str, Span]] = ContextVar("dsm_causes", default={})  
 _recorder: Recorder | None = None
 
 
-def start(endpoint: str, ratio: float) -> None:
-    """Record from now on: `ratio` of the traces that begin here, and those of others that are sampled.
-
-    Sends them to an OTLP collector, "http://host:4317" or "https://…"; empty = records nothing.
-    """
+def start(recorder: Recorder) -> None:
+    """Record from now on: those of the traces that begin here that the recorder wants, and sampled ones of others."""
     global _recorder
-    if endpoint:
-        from services.kit.telemetry.otlp import Recorder
-
-        _recorder = Recorder(endpoint, ratio)
+    _recorder = recorder
 
 
 async def stop() -> None:

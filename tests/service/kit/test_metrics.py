@@ -19,6 +19,7 @@ from services.kit.data.migrate import Schema
 from services.kit.events.outbox import Relay
 from services.kit.serving import probes
 from services.kit.telemetry import trace
+from services.kit.telemetry.otlp import OtlpRecorder
 from tests.harness import World, eventually, refused
 from tests.service.kit.collector import collecting
 from tests.service.orchestrator.orchestrations import Dsm, dsm_of
@@ -107,7 +108,7 @@ async def _work(dsm: Dsm) -> str:
 
 async def test_everything_that_is_declared_is_scraped(server: Server, dsm: Dsm) -> None:
     with collecting() as collector:
-        trace.start(collector.endpoint, 1)
+        trace.start(OtlpRecorder(collector.endpoint, 1))
         await _work(dsm)
         await trace.stop()
 

@@ -25,7 +25,7 @@ from prometheus_client import REGISTRY
 
 from services.kit.call import ACTOR_HEADER
 from services.kit.telemetry import trace
-from services.kit.telemetry.otlp import QUEUE
+from services.kit.telemetry.otlp import QUEUE, OtlpRecorder
 from services.local.process import choose_port
 from tests.harness import World, eventually, refused
 from tests.service.kit.collector import Collector, Span, collecting
@@ -49,7 +49,7 @@ class Process:
 async def collector() -> AsyncIterator[Collector]:
     """A collector that everything in this process sends to."""
     with collecting() as collector:
-        trace.start(collector.endpoint, 1)
+        trace.start(OtlpRecorder(collector.endpoint, 1))
         yield collector
         await trace.stop()
 
@@ -234,7 +234,7 @@ async def test_what_is_no_traceparent_is_ignored(collector: Collector, at: Fixtu
 
 
 async def test_a_collector_that_is_away_fails_no_call_and_fills_no_memory(at: Fixture) -> None:
-    trace.start(f"http://127.0.0.1:{choose_port(0, 0)}", 1)
+    trace.start(OtlpRecorder(f"http://127.0.0.1:{choose_port(0, 0)}", 1))
     lost = REGISTRY.get_sample_value("dsm_spans_total", {"outcome": "lost"}) or 0
     request = pb.UpdateTaskProgressRequest(task_id=at.task_ids[0], progress_percent=30)
     for _ in range(20):
