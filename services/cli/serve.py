@@ -1,6 +1,7 @@
 """`dsm serve`: one service, or all, in this process, by the settings in the environment; what a container runs."""
 
 import asyncio
+import gc
 import math
 import os
 import signal
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Longest time to let go of databases and streams, once no call is in flight any more.
 _STOP_SECONDS = 20
+# How many objects that may be in cycles are made before the collector looks at them; Python's own measure is 700.
+_YOUNG_OBJECTS = 10_000
 
 
 def register(app: typer.Typer) -> None:
@@ -61,6 +64,16 @@ def run(
     signal.alarm(0)
 
 
+def _spare_collector() -> None:
+    """Let Python's collector of cycles look at what calls leave behind, in larger heaps, and not at what was loaded.
+
+    Nearly all that a call makes is freed by its count of references; looking for the rest took a twentieth of the CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
+
+
 async def _serve(
     assembly: "Assembly",
     on_ready: Callable[[], None] | None,
@@ -82,6 +95,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
     await server.start()
+    _spare_collector()
     tasks = [asyncio.create_task(_when_ready(server, on_ready))] if on_ready else []
     if every_second:
         tasks.append(asyncio.create_task(_repeat(every_second)))
