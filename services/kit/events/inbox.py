@@ -242,7 +242,7 @@ class Consumer:
         async with self._database.write(keyed=False) as tx:
             new = set(await tx.all(_TAKE, take, row=scalar_row))
             fresh = [event for event_id, event in events_by_id.items() if event_id in new]
-            if concerning := [event for event in fresh if self._subscription.concerns(event)]:
+            if concerning := list(filter(self._subscription.concerns, fresh)):
                 await failpoint.reach(failpoint.INBOX_BEFORE_EFFECT)
                 await self._subscription.apply(tx, concerning)
         return new

@@ -2,7 +2,7 @@
 
 import asyncio
 
-# Of the time of a busy process, batches shall take a fifth at most, however slow the machine is at the moment.
+# Under load each loop works for a fifth of the time, on a slow machine too: unless events would be late for that.
 _TIMES = 4
 _MOST_SECONDS = 0.06
 
