@@ -96,6 +96,10 @@ class World:
             cursor = await connection.execute(sql, params)
             return await cursor.fetchall() if cursor.description else []
 
+    async def published(self, name: str) -> bool:
+        """Whether everything that a service has committed is in its stream."""
+        return not await self.query(name, "SELECT FROM outbox WHERE publish_time IS NULL LIMIT 1")
+
     @asynccontextmanager
     async def jetstream(self) -> AsyncIterator[JetStreamContext]:
         """The streams, by a connection of the test's own."""
@@ -131,7 +135,7 @@ class World:
         return service
 
 
-async def eventually(check: Callable[[], Any], seconds: float = 15.0) -> Any:
+async def eventually(check: Callable[[], Any], seconds: float = 30.0) -> Any:
     """Wait until a check, which may be a coroutine function, gives something true; fail after a while."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

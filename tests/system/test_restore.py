@@ -65,6 +65,8 @@ class Restored:
 
     async def restore(self, service: str, meanwhile: Callable[[], Awaitable[Any]] | None = None) -> None:
         """The database as it was, in the place of the present one; the service is stopped while others go on."""
+        # What a service has not told before it is stopped is in the lost database alone.
+        assert await eventually(lambda: self.world.published(service))
         await self.world.stop(service)
         if meanwhile:
             await meanwhile()

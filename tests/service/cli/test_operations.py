@@ -148,7 +148,7 @@ async def test_dead_letters_are_listed_shown_and_replayed(world: World, dsm: Dsm
 async def test_the_outbox_of_each_service_is_replayed(world: World, dsm: Dsm) -> None:
     await _started(world)
     for name in STATEFUL:
-        await eventually(partial(_drained, world, name))
+        assert await eventually(partial(world.published, name))
     code, answer = await _json(dsm, "outbox", "replay", "--since", "1d")
     assert (code, set(answer["services"])) == (0, set(STATEFUL))
     [counted] = await world.query("sprint", "SELECT count(*) AS events FROM outbox")
@@ -160,7 +160,3 @@ async def test_the_outbox_of_each_service_is_replayed(world: World, dsm: Dsm) ->
     for words in (("--since", "yesterday"), ("--since", "2h", "--service", "embedding")):
         with pytest.raises(CliError):
             await dsm("outbox", "replay", *words)
-
-
-async def _drained(world: World, service: str) -> bool:
-    return not await world.query(service, "SELECT 1 FROM outbox WHERE publish_time IS NULL")
