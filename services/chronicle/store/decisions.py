@@ -8,8 +8,9 @@ from psycopg.rows import dict_row
 
 from services.chronicle.domain.decisions import DecisionNote, Outcome
 from services.chronicle.domain.notes import Statistics
-from services.chronicle.store.sql import plain, where
+from services.chronicle.store.sql import where
 from services.kit.data.database import ReadHandle, WriteHandle
+from services.kit.data.rows import plain
 
 _COLUMNS = "audit_id, project_id, sprint_id, decision_source, decision_time, record, version, create_time"
 # Of a decision that is there, only what is newer is taken; xmax is 0 for a row that this statement has inserted.

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from psycopg.rows import class_row
 
 from services.chronicle.domain.figures import SUMMED, Figures, total
-from services.chronicle.store.sql import json_rows, plain
 from services.kit.data.database import ReadHandle, WriteHandle
+from services.kit.data.rows import json_rows, plain
 
 # In one order, so that two batches of events about the same projects never wait for each other crosswise.
 _LOCK = """

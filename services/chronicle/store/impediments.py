@@ -6,8 +6,9 @@ from typing import Any
 from psycopg.rows import kwargs_row
 
 from services.chronicle.domain.impediments import Impediment, Wording
-from services.chronicle.store.sql import insert, json_rows, plain, where
+from services.chronicle.store.sql import insert, where
 from services.kit.data.database import ReadHandle, WriteHandle
+from services.kit.data.rows import json_rows, plain
 
 _COLUMNS = """impediment_id, project_id, sprint_id, task_id, raised_by, owner_id, text, state, raise_date, raise_time,
     resolve_time, resolve_date, resolution"""

@@ -3,8 +3,9 @@
 from typing import Any
 
 from services.chronicle.domain.notes import FreeNote
-from services.chronicle.store.sql import plain, where
+from services.chronicle.store.sql import where
 from services.kit.data.database import ReadHandle, WriteHandle
+from services.kit.data.rows import plain
 
 _COLUMNS = "note_id, project_id, sprint_id, task_id, text, author_id, create_time"
 _INSERT = f"""

@@ -6,8 +6,9 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from services.chronicle.domain.notes import PlannedTask, PlanningNote
-from services.chronicle.store.sql import insert, json_rows, plain, where
+from services.chronicle.store.sql import insert, where
 from services.kit.data.database import ReadHandle, WriteHandle
+from services.kit.data.rows import json_rows, plain
 
 _NOTE = """note_id, sprint_id, project_id, sprint_name, sprint_goal, start_date, end_date, duration_weeks,
     capacity_person_days, create_time"""

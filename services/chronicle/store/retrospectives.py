@@ -8,8 +8,9 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from services.chronicle.domain.notes import ActionItem, ActionItemState, Retrospective, RetrospectiveTask, Statistics
-from services.chronicle.store.sql import insert, json_rows, plain, where
+from services.chronicle.store.sql import insert, where
 from services.kit.data.database import ReadHandle, WriteHandle
+from services.kit.data.rows import json_rows, plain
 
 _NOTE = """retrospective_id, sprint_id, project_id, sprint_name, start_date, end_date, duration_weeks, what_went_well,
     what_could_be_improved, facilitator_id, attendee_ids, create_time"""

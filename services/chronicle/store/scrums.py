@@ -7,8 +7,9 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from services.chronicle.domain.notes import ScrumPerson, ScrumReport, ScrumTask
-from services.chronicle.store.sql import insert, json_rows, plain, where
+from services.chronicle.store.sql import insert, where
 from services.kit.data.database import ReadHandle, WriteHandle
+from services.kit.data.rows import json_rows, plain
 
 _REPORT = """report_id, project_id, sprint_id, report_date, summary, simulated, total_team_members, total_tasks,
     completed_tasks, pending_tasks, blocked_tasks, total_points, completed_points, create_time"""

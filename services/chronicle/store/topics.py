@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from services.chronicle.domain.topics import SAMPLE_SIZE, SampledTitle, background
-from services.chronicle.store.sql import json_rows, plain
 from services.kit.data.database import WriteHandle
+from services.kit.data.rows import json_rows, plain
 
 _COLUMNS = "task_id, project_id, sample_key, title, task_version"
 # Only what belongs to the sample is written: of most tasks, a change touches nothing here. The edge of a full sample is

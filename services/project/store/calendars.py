@@ -1,6 +1,6 @@
 """Rows of `company_day` and `pto`, and what capacity is made of."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +10,7 @@ from psycopg.rows import class_row, kwargs_row
 
 from services.kit.clock import day_in
 from services.kit.data.database import ReadHandle, Row, WriteHandle
+from services.kit.data.rows import plain
 from services.project.domain.calendar import Days, Holiday, HolidayKind, Pto
 from services.project.domain.capacity import Member
 from services.project.domain.project import Project, ProjectNotFound
@@ -127,7 +128,7 @@ async def list_pto_after(read: ReadHandle, after: tuple[date, UUID] | None, limi
 
 async def add_pto(tx: WriteHandle, pto: Pto) -> None:
     """Enter time off of a person whom this transaction has locked."""
-    await tx.execute(_ADD_PTO, {field.name: getattr(pto, field.name) for field in fields(pto)})
+    await tx.execute(_ADD_PTO, plain(pto))
 
 
 async def forget_reasons(tx: WriteHandle, employee_id: str) -> None:

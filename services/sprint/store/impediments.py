@@ -1,7 +1,6 @@
 """Impediments."""
 
 from collections.abc import Collection
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +8,7 @@ from psycopg.rows import kwargs_row
 
 from services.kit.data.database import ReadHandle, WriteHandle
 from services.kit.data.paging import Page
+from services.kit.data.rows import plain
 from services.sprint.domain.progress import Impediment, ImpedimentNotFound, ImpedimentState
 
 _LOCK = "SELECT * FROM impediment WHERE impediment_id = %(impediment_id)s FOR UPDATE"
@@ -84,17 +84,17 @@ async def page(db: ReadHandle, page: Page, **wanted: str) -> list[Impediment]:
 
 async def insert(tx: WriteHandle, impediment: Impediment) -> None:
     """Store a new impediment."""
-    await tx.execute(_INSERT, {field.name: getattr(impediment, field.name) for field in fields(impediment)})
+    await tx.execute(_INSERT, plain(impediment))
 
 
 async def put_back(tx: WriteHandle, impediment: Impediment) -> None:
     """Store an impediment that was lost, or that is resolved since."""
-    await tx.execute(_PUT_BACK, {field.name: getattr(impediment, field.name) for field in fields(impediment)})
+    await tx.execute(_PUT_BACK, plain(impediment))
 
 
 async def resolve(tx: WriteHandle, impediment: Impediment) -> None:
     """Store that an impediment is out of the way."""
-    await tx.execute(_RESOLVE, {field.name: getattr(impediment, field.name) for field in fields(impediment)})
+    await tx.execute(_RESOLVE, plain(impediment))
 
 
 def _impediment(*, impediment_id: object, state: str, **plain: Any) -> Impediment:

@@ -1,7 +1,7 @@
 """Sprints."""
 
 from collections.abc import Collection
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +10,7 @@ from psycopg.rows import kwargs_row
 
 from services.kit.data.database import ReadHandle, Row, WriteHandle, jsonb
 from services.kit.data.paging import Page
+from services.kit.data.rows import plain
 from services.sprint.domain.planning import HISTORY_SPRINTS, PastSprint
 from services.sprint.domain.sprint import Member, Sprint, SprintNotFound, SprintState, Statistics
 
@@ -166,17 +167,17 @@ def _found(sprint: Sprint | None, sprint_id: str) -> Sprint:
 
 
 def _params(sprint: Sprint) -> Row:
-    plain: Row = {field.name: getattr(sprint, field.name) for field in fields(sprint)}
     members = [
         {"employee_id": m.employee_id, "person_days": str(m.person_days), "skills": sorted(m.skills)}
         for m in sprint.members
     ]
-    return plain | {
-        "members": jsonb(members),
-        "working_dates": list(sprint.working_dates),
-        "statistics": jsonb(_statistics_out(sprint.statistics)) if sprint.statistics else None,
-        "retrospective_id": sprint.retrospective_id or None,
-    }
+    return plain(
+        sprint,
+        members=jsonb(members),
+        working_dates=list(sprint.working_dates),
+        statistics=jsonb(_statistics_out(sprint.statistics)) if sprint.statistics else None,
+        retrospective_id=sprint.retrospective_id or None,
+    )
 
 
 def _sprint(

@@ -14,6 +14,7 @@ from services.kit.convert import from_date
 from services.kit.data.changes import Change
 from services.kit.data.database import Database, ReadHandle, Row, WriteHandle
 from services.kit.data.paging import Page
+from services.kit.data.rows import json_rows, plain
 from services.sprint.domain.progress import TaskNotInSprint
 from services.sprint.domain.scope import Scope, ScopeChange
 from services.sprint.domain.scrum import Entry
@@ -27,6 +28,7 @@ from services.sprint.domain.sprint import (
     check_in_progress,
 )
 
+_NAMES = ", ".join(field.name for field in fields(SprintTask))
 _COLUMNS = ", ".join(f"t.{field.name}" for field in fields(SprintTask))
 _OF_SPRINT = f"SELECT {_COLUMNS} FROM sprint_task t WHERE sprint_id = %(sprint_id)s ORDER BY position, task_id"
 # Every transaction that locks several tasks does so in the order of their ids, so that none waits for the other.
@@ -62,9 +64,10 @@ _LAST_VERSIONS = """
 _INSERT = """
     INSERT INTO sprint_task (sprint_id, task_id, project_id, title, points, state, assignee_id, progress_percent,
                              version, backlog_version, position, add_date, update_time, report_time)
-    VALUES (%(sprint_id)s, %(task_id)s, %(project_id)s, %(title)s, %(points)s, %(state)s, %(assignee_id)s,
-            %(progress_percent)s, %(version)s, %(backlog_version)s, %(position)s, %(add_date)s, %(update_time)s,
-            (SELECT max(o.report_time) FROM sprint_task o WHERE o.task_id = %(task_id)s))
+    SELECT sprint_id, task_id, project_id, title, points, state, assignee_id, progress_percent, version,
+           backlog_version, position, add_date, update_time,
+           (SELECT max(o.report_time) FROM sprint_task o WHERE o.task_id = n.task_id)
+    FROM jsonb_populate_recordset(NULL::sprint_task, %(rows)s) AS n ORDER BY task_id
     ON CONFLICT (sprint_id, task_id) DO UPDATE
     SET title = excluded.title, points = excluded.points, state = excluded.state, assignee_id = excluded.assignee_id,
         progress_percent = excluded.progress_percent, version = excluded.version,
@@ -72,13 +75,9 @@ _INSERT = """
         complete_date = NULL, outcome = NULL, update_time = excluded.update_time
 """
 # Over an older version only, or over one that has not ended: a completed task ends without a version of its own.
-_PUT_BACK = """
-    INSERT INTO sprint_task AS t (
-        sprint_id, task_id, project_id, title, points, state, assignee_id, progress_percent, version, backlog_version,
-        position, add_date, complete_date, outcome, update_time, report_time)
-    VALUES (%(sprint_id)s, %(task_id)s, %(project_id)s, %(title)s, %(points)s, %(state)s, %(assignee_id)s,
-            %(progress_percent)s, %(version)s, %(backlog_version)s, %(position)s, %(add_date)s, %(complete_date)s,
-            %(outcome)s, %(update_time)s, %(report_time)s)
+_PUT_BACK = f"""
+    INSERT INTO sprint_task AS t ({_NAMES})
+    SELECT {_NAMES} FROM jsonb_populate_recordset(NULL::sprint_task, %(rows)s) ORDER BY task_id
     ON CONFLICT (sprint_id, task_id) DO UPDATE
     SET title = excluded.title, points = excluded.points, state = excluded.state, assignee_id = excluded.assignee_id,
         progress_percent = excluded.progress_percent, version = excluded.version, position = excluded.position,
@@ -116,10 +115,11 @@ _ENTRY = """
            %(to_percent)s::integer, %(work_note)s, %(plan)s, %(create_time)s::timestamptz
 """
 _SAVE_ALL = """
-    UPDATE sprint_task SET state = %(state)s, progress_percent = %(progress_percent)s, version = %(version)s,
-                           complete_date = %(complete_date)s, outcome = %(outcome)s, update_time = %(update_time)s,
-                           assignee_id = %(assignee_id)s, report_time = %(report_time)s
-    WHERE sprint_id = %(sprint_id)s AND task_id = %(task_id)s
+    UPDATE sprint_task t SET state = n.state, progress_percent = n.progress_percent, version = n.version,
+                             complete_date = n.complete_date, outcome = n.outcome, update_time = n.update_time,
+                             assignee_id = n.assignee_id, report_time = n.report_time
+    FROM jsonb_populate_recordset(NULL::sprint_task, %(rows)s) AS n
+    WHERE t.sprint_id = n.sprint_id AND t.task_id = n.task_id
 """
 # Moves the versions of what is unfinished on: progress that read the older ones comes too late, and sees why.
 _FREEZE = f"""
@@ -265,12 +265,12 @@ async def next_position(db: ReadHandle, sprint_id: str) -> int:
 
 async def insert(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
     """Put tasks into a sprint, also those that were in it before and went out."""
-    await tx.execute_many(_INSERT, [_params(task) for task in tasks])
+    await tx.execute(_INSERT, json_rows(map(plain, tasks)))
 
 
 async def put_back(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
     """Store tasks of sprints that were lost, or that are older here; UniqueViolation if one is in another sprint."""
-    await tx.execute_many(_PUT_BACK, [_params(task) for task in tasks])
+    await tx.execute(_PUT_BACK, json_rows(map(plain, tasks)))
 
 
 async def report_all(database: Database, reports: Sequence[Report]) -> list[bool]:
@@ -287,7 +287,7 @@ async def report_all(database: Database, reports: Sequence[Report]) -> list[bool
 
 async def save(tx: WriteHandle, tasks: Sequence[SprintTask]) -> None:
     """Store tasks that were locked and changed."""
-    await tx.execute_many(_SAVE_ALL, [_params(task) for task in tasks])
+    await tx.execute(_SAVE_ALL, json_rows(map(plain, tasks)))
 
 
 async def add_entries(tx: WriteHandle, entries: Sequence[tuple[str, Entry]]) -> None:
@@ -317,8 +317,7 @@ async def scope_changes(db: ReadHandle, sprint_id: str) -> list[ScopeChange]:
 
 async def change_scope(tx: WriteHandle, sprint_id: str, task_id: str, change: ScopeChange, reason: str = "") -> None:
     """Store that a task came in or went out."""
-    params = {field.name: getattr(change, field.name) for field in fields(change)}
-    await tx.execute(_CHANGE_SCOPE, params | {"sprint_id": sprint_id, "task_id": task_id, "reason": reason})
+    await tx.execute(_CHANGE_SCOPE, plain(change, sprint_id=sprint_id, task_id=task_id, reason=reason))
 
 
 async def _all_current(db: ReadHandle, task_ids: Collection[str]) -> list[Current]:
@@ -329,12 +328,8 @@ def _place(task: SprintTask) -> tuple[int, str]:
     return task.position, task.task_id
 
 
-def _params(task: SprintTask) -> Row:
-    return {field.name: getattr(task, field.name) for field in fields(task)}
-
-
 def _entry_params(sprint_id: str, entry: Entry) -> Row:
-    return {"sprint_id": sprint_id} | {field.name: getattr(entry, field.name) for field in fields(entry)}
+    return plain(entry, sprint_id=sprint_id)
 
 
 def _task(*, state: str, outcome: str | None, **plain: Any) -> SprintTask:
