@@ -35,6 +35,8 @@ Background = Callable[[], Awaitable[None]]
 TakeBack = Callable[[WriteHandle, event_pb2.Event], Awaitable[None]]
 Reconciler = Callable[[admin_service_pb2.ReconcileRequest], Awaitable[admin_service_pb2.ReconcileResponse]]
 PING_SECONDS = 0.5
+# How long a service that stops waits at most until what it has committed is told.
+LAST_WORDS_SECONDS = 2.0
 
 
 class ServiceNotFound(NotFound):
@@ -204,12 +206,21 @@ class StatefulService(Service):
         self.watch.end()
 
     async def stop(self) -> None:
-        """Let go of sagas, stop, close."""
+        """Let go of sagas, tell what is committed, stop, close."""
         if self.sagas.used:
             await self.sagas.stop()
+        with suppress(DsmError, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._told_all()
         await super().stop()
         await self.stream.close()
         await self._database.close()
+
+    async def _told_all(self) -> None:
+        """Wait until every event is published, if this process does that and can: it may be long until the next one."""
+        while self.relay.publishing and self.stream.connected and (await self.relay.depth())[0]:
+            self.relay.wake()
+            await asyncio.sleep(0.01)
 
     async def _count_sagas(self, status: status_service_pb2.ServiceStatus) -> None:
         with suppress(DsmError):

@@ -193,6 +193,22 @@ async def test_many_dead_letters_are_each_tried_once(world: World, admin: AdminS
 # --- outbox -------------------------------------------------------------------------------------
 
 
+async def test_a_service_that_is_stopped_has_told_what_it_committed(world: World) -> None:
+    """It may be long until it is started again, and its followers go on."""
+    scene = await make(world, points=(1,))
+    await scene.start()
+    for percent in range(10, 100, 10):
+        await scene.report(scene.task_ids[0], percent)
+    await world.stop("sprint")
+    assert await world.published("sprint")
+
+    async def followed() -> bool:
+        return (await scene.task(scene.task_ids[0])).progress_percent == 90
+
+    await eventually(followed)
+    await world.start("sprint")
+
+
 async def test_a_lost_stream_is_rebuilt(world: World, jetstream: JetStreamContext) -> None:
     """The stream goes with events that the backlog never saw; then each of them has its effect, once."""
     scene = await make(world, points=(1, 1))
