@@ -109,8 +109,10 @@ async def _work(dsm: Dsm) -> str:
 async def test_everything_that_is_declared_is_scraped(server: Server, dsm: Dsm) -> None:
     with collecting() as collector:
         trace.start(OtlpRecorder(collector.endpoint, 1))
-        await _work(dsm)
-        await trace.stop()
+        try:
+            await _work(dsm)
+        finally:
+            await trace.stop()
 
     async def missing() -> set[str]:
         scrape = await server.scrape()
@@ -207,7 +209,8 @@ async def test_a_breaker_shows_when_it_opens_and_when_it_would_probe(server: Ser
     for _ in range(8):
         await refused(dsm.backlogs.GenerateBacklog(request))
         seen.add(await server.value("dsm_breaker_open", **labels))
-    assert seen == {0, 1}
+    # On a slow machine the time to probe may have come already.
+    assert seen >= {0, 1}
     await server.becomes(0.5, "dsm_breaker_open", **labels)
     await dsm.world.start("project")
 

@@ -46,11 +46,19 @@ class Process:
 
 
 @pytest.fixture
-async def collector() -> AsyncIterator[Collector]:
+async def recorded() -> AsyncIterator[None]:
+    """Whatever comes of the test, nothing is recorded after it."""
+    yield
+    await trace.stop()
+
+
+@pytest.fixture
+async def collector(recorded: None) -> AsyncIterator[Collector]:
     """A collector that everything in this process sends to."""
     with collecting() as collector:
         trace.start(OtlpRecorder(collector.endpoint, 1))
         yield collector
+        # While the collector is there.
         await trace.stop()
 
 
@@ -233,6 +241,7 @@ async def test_what_is_no_traceparent_is_ignored(collector: Collector, at: Fixtu
     assert served.parent_id == ""
 
 
+@pytest.mark.usefixtures("recorded")
 async def test_a_collector_that_is_away_fails_no_call_and_fills_no_memory(at: Fixture) -> None:
     trace.start(OtlpRecorder(f"http://127.0.0.1:{choose_port(0, 0)}", 1))
     lost = REGISTRY.get_sample_value("dsm_spans_total", {"outcome": "lost"}) or 0
@@ -241,8 +250,8 @@ async def test_a_collector_that_is_away_fails_no_call_and_fills_no_memory(at: Fi
         await at.sprints.UpdateTaskProgress(request)
     for _ in range(10_000):
         trace.span("sprint", "work").end()
-    # Besides what waits, a batch is on its way, and what is at work holds some.
-    assert sum(isinstance(it, ReadableSpan) for it in gc.get_objects()) < QUEUE + 1000
+    # Besides what waits, a batch is on its way, and what is at work holds some, the more the slower the machine.
+    assert sum(isinstance(it, ReadableSpan) for it in gc.get_objects()) < 2 * QUEUE
     began = time.monotonic()
     await trace.stop()
     assert time.monotonic() - began < 10
