@@ -86,7 +86,7 @@ async def test_decisions_are_timed(world: World) -> None:
         backlog=BacklogServiceStub(await world.channel("backlog")),
     )
     timed = await retrieval.decide(target, calls=2)
-    assert [len(each.milliseconds) for each in timed.values()] == [2, 2, 5]
+    assert [len(each.milliseconds) for each in timed.values()] == [2, 2, 5, 5]
 
 
 def _gower(meaning: float, one: Traits, other: Traits) -> float:
