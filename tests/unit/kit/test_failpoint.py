@@ -40,10 +40,10 @@ async def test_an_error_at_each_pass_or_at_one() -> None:
 
 
 async def test_a_delay() -> None:
-    arm("a.b=sleep:0.05", KNOWN)
+    arm("a.b=sleep:0.2", KNOWN)
     began = time.monotonic()
     await asyncio.gather(*(reach("a.b") for _ in range(10)))
-    assert 0.05 <= time.monotonic() - began < 0.4
+    assert 0.2 <= time.monotonic() - began < 1.8
 
 
 @pytest.mark.parametrize(
