@@ -14,6 +14,7 @@ import functools
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -50,6 +51,7 @@ Behaviour = Callable[[Any, Context], Any]
 DatabaseOf = Callable[[Any], Database | None]
 
 _ATTEMPTS = 4
+_HEAR_SECONDS = 1.0
 _REASONS = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118
 
 
@@ -137,14 +139,18 @@ class Gate(grpc.aio.ServerInterceptor):
     def _stream_unary(self, method: str, behaviour: Behaviour) -> Behaviour:
         async def handle(requests: AsyncIterator[Message], context: Context) -> Any:
             async def answer() -> Any:
-                caller, messages = None, requests
-                if self._guard:
-                    # Nothing is waited for that a stranger says.
-                    caller = await self._guard.authenticate(context)
-                    first, messages = await _first_of(requests)
-                    self._guard.authorize(caller, method, first)
-                self._identify(method, context, None, caller)
-                return await behaviour(validated(messages), context)
+                # Nothing is waited for that a stranger says.
+                caller = await self._guard.authenticate(context) if self._guard else None
+                try:
+                    messages = requests
+                    if self._guard:
+                        first, messages = await _first_of(requests)
+                        self._guard.authorize(caller, method, first)
+                    self._identify(method, context, None, caller)
+                    return await behaviour(validated(messages), context)
+                except DsmError:
+                    await _hear_out(requests)
+                    raise
 
             return await self._translate(method, context, answer)
 
@@ -319,6 +325,19 @@ async def _first_of(requests: AsyncIterator[Message]) -> tuple[Message | None, A
             yield request
 
     return first, whole()
+
+
+async def _hear_out(requests: AsyncIterator[Message]) -> None:
+    """Let a client that is refused say the rest, for a moment.
+
+    Clients of grpc.aio that are still sending when the answer comes may take that for an INTERNAL error of their own,
+    and never see the reason.
+    """
+    # Whatever is wrong with the rest, the call is refused for what came before.
+    with suppress(Exception):
+        async with asyncio.timeout(_HEAR_SECONDS):
+            async for _ in requests:
+                pass
 
 
 async def _until(expires: float, responses: AsyncIterator[Any]) -> AsyncIterator[Any]:

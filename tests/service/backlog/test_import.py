@@ -296,6 +296,28 @@ async def test_a_stream_begins_with_options_once(backlog: Backlog) -> None:
     assert (await refused(_jira(backlog, project_id, "key,summary\n"))).reason == "PROJECT_ARCHIVED"
 
 
+async def test_whoever_is_refused_while_still_sending_is_told_why(backlog: Backlog) -> None:
+    """A client of grpc.aio takes a message that cannot be sent any more for an INTERNAL error of its own."""
+    options = ImportOptions(project_id="NOSUCH", format=IMPORT_FORMAT_JIRA_CSV)
+
+    async def upload() -> Any:
+        yield pb.ImportTasksRequest(options=options)
+        for _ in range(50):
+            yield pb.ImportTasksRequest(data=b"x" * 1000)
+
+    async def reason() -> str:
+        return (await refused(backlog.stub.ImportTasks(upload()))).reason
+
+    for _ in range(40):
+        assert set(await asyncio.gather(*(reason() for _ in range(20)))) == {"PROJECT_NOT_FOUND"}
+
+
+async def test_whoever_never_ends_is_refused_all_the_same(backlog: Backlog) -> None:
+    call = backlog.stub.ImportTasks()
+    await call.write(pb.ImportTasksRequest(data=b"key,summary\n"))
+    assert (await refused(call)).reason == "IMPORT_STREAM_INVALID"
+
+
 @needs_data
 @pytest.mark.parametrize("name", ["MESOS", "USERGRID", "MULE"])
 async def test_real_backlogs_come_in_whole(backlog: Backlog, name: str) -> None:

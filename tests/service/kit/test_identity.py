@@ -270,7 +270,8 @@ async def test_health_is_open_and_reflection_is_not(start: Start) -> None:
     assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
     reflection: Any = reflection_pb2_grpc.ServerReflectionStub(running.channel)  # type: ignore[arg-type]  # typed for the other kind
     question = reflection_pb2.ServerReflectionRequest(list_services="")
-    failed = await refused(reflection.ServerReflectionInfo(iter([question])).read())
+    # Says nothing: grpc.aio takes what it cannot send any more for an INTERNAL error of its own.
+    failed = await refused(reflection.ServerReflectionInfo().read())
     assert (failed.code, failed.reason) == ("UNAUTHENTICATED", "TOKEN_MISSING")
     answer = await reflection.ServerReflectionInfo(iter([question]), metadata=_bearer(signed(roles=None))).read()
     assert len(answer.list_services_response.service) > 1
