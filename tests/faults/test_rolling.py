@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(900)]
 
 # What a client may be told meanwhile; without a reason, the connection was refused or closed. CANCELLED is what gRPC
 # itself says of a call that reaches a server in the moment in which it closes.
-_TOLD = {("UNAVAILABLE", reason) for reason in ("", "DRAINING", "DEPENDENCY_UNAVAILABLE")} | {("CANCELLED", "")}
+# DATABASE_UNAVAILABLE: of a process that has only just started, and not heard of its database yet.
+_REASONS = ("", "DRAINING", "DEPENDENCY_UNAVAILABLE", "DATABASE_UNAVAILABLE")
+_TOLD = {("UNAVAILABLE", reason) for reason in _REASONS} | {("CANCELLED", "")}
 # How long the speed of two replicas that nothing happens to is measured.
 CALM_SECONDS = 15.0
 
