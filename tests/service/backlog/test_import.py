@@ -277,46 +277,13 @@ async def test_a_file_as_a_whole_may_be_refused(backlog: Backlog) -> None:
     assert not await tasks_by_key(backlog, project_id)
 
 
-async def test_a_stream_begins_with_options_once(backlog: Backlog) -> None:
+async def test_a_project_that_is_not_there_or_archived_takes_no_import(backlog: Backlog) -> None:
     project_id = await backlog.project()
-    options = ImportOptions(project_id=project_id, format=IMPORT_FORMAT_JIRA_CSV)
-
-    async def messages(*requests: pb.ImportTasksRequest) -> Any:
-        for request in requests:
-            yield request
-
-    first, data = pb.ImportTasksRequest(options=options), pb.ImportTasksRequest(data=b"key,summary\n")
-    for requests in ((), (data,), (first, data, first)):
-        failed = await refused(backlog.stub.ImportTasks(messages(*requests)))
-        assert (failed.code, failed.reason) == ("INVALID_ARGUMENT", "IMPORT_STREAM_INVALID")
     failed = await refused(_jira(backlog, "NOSUCH", "key,summary\n"))
     assert failed.reason == "PROJECT_NOT_FOUND"
     await backlog.create(project_id)
     await backlog.archive(project_id)
     assert (await refused(_jira(backlog, project_id, "key,summary\n"))).reason == "PROJECT_ARCHIVED"
-
-
-async def test_whoever_is_refused_while_still_sending_is_told_why(backlog: Backlog) -> None:
-    """A client of grpc.aio takes a message that cannot be sent any more for an INTERNAL error of its own."""
-    options = ImportOptions(project_id="NOSUCH", format=IMPORT_FORMAT_JIRA_CSV)
-
-    async def upload() -> Any:
-        yield pb.ImportTasksRequest(options=options)
-        for _ in range(50):
-            yield pb.ImportTasksRequest(data=b"x" * 1000)
-
-    async def reason() -> str:
-        return (await refused(backlog.stub.ImportTasks(upload()))).reason
-
-    # Without that, one of thirty.
-    for _ in range(12):
-        assert set(await asyncio.gather(*(reason() for _ in range(20)))) == {"PROJECT_NOT_FOUND"}
-
-
-async def test_whoever_never_ends_is_refused_all_the_same(backlog: Backlog) -> None:
-    call = backlog.stub.ImportTasks()
-    await call.write(pb.ImportTasksRequest(data=b"key,summary\n"))
-    assert (await refused(call)).reason == "IMPORT_STREAM_INVALID"
 
 
 @needs_data
